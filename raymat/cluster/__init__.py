@@ -1,0 +1,1 @@
+"""Everything Ray: connect, tune, map tasks."""

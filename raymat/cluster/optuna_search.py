@@ -1,0 +1,199 @@
+"""Optuna as Ray Tune's search, told the truth.
+
+Ray's own adapter tells Optuna that a trial stopped early is complete, and leaves a diverged one
+running for ever. Here complete is complete, stopped is pruned (with its learning curve, which TPE
+uses) and failed is failed. A resumed run is a new search that has been told its own past.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState, create_trial
+from ray.tune.search import Searcher
+
+from raymat.tuning.distributions import Choice, Distribution, Int, LogUniform, Uniform
+from raymat.tuning.parameters import Alternative
+from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.study import Study, TrialRecord
+
+DEFAULT_TRIAL = 0
+
+
+class OptunaSearch(Searcher):
+    """Proposes trials: the default first, then unfinished ones of an earlier start, then new.
+
+    Args:
+        space: what to search and how.
+        n_trials: trials in all, the default and those of the past included.
+        past: trials of an interrupted run.
+        seed: of the sampler.
+    """
+
+    def __init__(self, space: SearchSpace, *, n_trials: int, past: Study, seed: int) -> None:
+        maximise = past.task == "classification"
+        super().__init__(metric="score", mode="max" if maximise else "min")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.space = space
+        self._direction = "maximize" if maximise else "minimize"
+        self._study = optuna.create_study(
+            direction=self._direction, sampler=_make_sampler(space, seed + len(past.trials))
+        )
+        self._asked: dict[str, optuna.Trial | None] = {}
+        self._n_trials = n_trials
+        self._next = max(past.trials, default=-1) + 1
+        self._waiting = deque(t for t in past.trials.values() if t.status == "running")
+        self._seed = seed
+        self._tell_past(t for t in past.trials.values() if t.status != "running")
+        if space.search.name == "grid":
+            self._enqueue_grid(past)
+
+    @property
+    def n_trials(self) -> int:
+        """Trials in all; a grid may hold fewer than were asked for."""
+        return self._n_trials
+
+    def has_work(self) -> bool:
+        """Say whether any trial is left to run."""
+        return bool(self._waiting) or self._next < self._n_trials
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Give the next trial: its number, seed and searched values; or that none is left."""
+        if self._waiting:
+            record = self._waiting.popleft()
+            self._asked[trial_id] = self._ask_again(record)
+            return {"trial": record.number, "seed": record.seed, "values": record.values}
+        if self._next >= self._n_trials:
+            return self.FINISHED
+        number, self._next = self._next, self._next + 1
+        if number == DEFAULT_TRIAL:
+            values, asked = self.space.default(), None
+        else:
+            asked = self._study.ask()
+            values = self.space.draw(lambda alternative: _suggest(asked, alternative))
+        self._asked[trial_id] = asked
+        return {"trial": number, "seed": self._seed + number, "values": values}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tell Optuna one epoch."""
+        asked = self._asked.get(trial_id)
+        if asked is not None and "score" in result:
+            asked.report(result["score"], step=result["epoch"])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell Optuna how a trial ended."""
+        if result is not None:
+            self.on_trial_result(trial_id, result)
+        asked = self._asked.pop(trial_id, None)
+        if asked is None:
+            return
+        if error or result is None or "score" not in result:
+            self._study.tell(asked, state=TrialState.FAIL)
+        elif result["finished"]:
+            self._study.tell(asked, result["score"])
+        else:
+            self._study.tell(asked, state=TrialState.PRUNED)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: a run is resumed from its event log."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: see `save`."""
+
+    def _tell_past(self, trials: Iterable[TrialRecord]) -> None:
+        for record in trials:
+            past = self._past_trial(record)
+            if past is not None:
+                self._study.add_trial(past)
+
+    def _past_trial(self, record: TrialRecord) -> optuna.trial.FrozenTrial | None:
+        distributions = self._distributions(record)
+        if distributions is None:
+            return None
+        best, scores = math.nan, {}
+        for metrics in record.epochs:  # what was reported is the best score so far
+            better = max if self._direction == "maximize" else min
+            best = metrics.val_score if math.isnan(best) else better(best, metrics.val_score)
+            scores[metrics.epoch] = best
+        states = {
+            "complete": TrialState.COMPLETE,
+            "stopped": TrialState.PRUNED,
+            "failed": TrialState.FAIL,
+        }
+        active = self.space.active(record.values)
+        return create_trial(
+            state=states[record.status],
+            params={a.name: record.values[key] for key, a in active.items()},
+            distributions=distributions,
+            value=best if record.status == "complete" else None,
+            intermediate_values=scores,
+        )
+
+    def _ask_again(self, record: TrialRecord) -> optuna.Trial | None:
+        if self._distributions(record) is None:
+            return None
+        active = self.space.active(record.values)
+        self._study.enqueue_trial({a.name: record.values[key] for key, a in active.items()})
+        asked = self._study.ask()
+        for alternative in active.values():
+            _suggest(asked, alternative)
+        return asked
+
+    def _distributions(self, record: TrialRecord) -> dict[str, BaseDistribution] | None:
+        """Give Optuna's distributions of a trial; None when it lies outside the space."""
+        active = self.space.active(record.values)
+        inside = all(a.distribution.contains(record.values.get(key)) for key, a in active.items())
+        if record.number == DEFAULT_TRIAL or not inside:
+            return None  # the default may be no point of the space, such as no L2 on a log scale
+        return {a.name: _to_optuna(a.distribution) for a in active.values()}
+
+    def _enqueue_grid(self, past: Study) -> None:
+        seen = [t.values for t in past.trials.values() if t.number != DEFAULT_TRIAL]
+        points = [values for values in self.space.grid() if values not in seen]
+        for values in points:
+            active = self.space.active(values)
+            self._study.enqueue_trial({a.name: values[key] for key, a in active.items()})
+        self._n_trials = min(self._n_trials, self._next + len(points) + (not past.trials))
+
+
+def _make_sampler(space: SearchSpace, seed: int) -> optuna.samplers.BaseSampler:
+    if space.search.name == "tpe":
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=space.search.startup_trials, multivariate=False
+        )
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _suggest(trial: optuna.Trial, alternative: Alternative) -> Any:
+    name, distribution = alternative.name, alternative.distribution
+    if isinstance(distribution, Choice):
+        return trial.suggest_categorical(name, distribution.values)
+    if isinstance(distribution, Int):
+        d = distribution
+        return trial.suggest_int(name, d.low, d.high, step=d.step, log=d.log)
+    if isinstance(distribution, LogUniform):
+        return trial.suggest_float(name, distribution.low, distribution.high, log=True)
+    assert isinstance(distribution, Uniform)
+    return trial.suggest_float(name, distribution.low, distribution.high, step=distribution.step)
+
+
+def _to_optuna(distribution: Distribution) -> BaseDistribution:
+    if isinstance(distribution, Choice):
+        return CategoricalDistribution(distribution.values)
+    if isinstance(distribution, Int):
+        d = distribution
+        return IntDistribution(d.low, d.high, step=d.step, log=d.log)
+    if isinstance(distribution, LogUniform):
+        return FloatDistribution(distribution.low, distribution.high, log=True)
+    assert isinstance(distribution, Uniform)
+    return FloatDistribution(distribution.low, distribution.high, step=distribution.step)

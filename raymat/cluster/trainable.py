@@ -1,0 +1,84 @@
+"""A trial as Ray Tune runs it, on whichever node has room."""
+
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from raymat.errors import RaymatError
+from raymat.properties import Task
+from raymat.training.fit import FitData
+from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.trial import Trial
+
+
+class TrialRunner(tune.Trainable):
+    """Runs one trial after another in the same process: starting one costs seconds.
+
+    The result of a step holds `epoch`, `score` (the best validation score so far, which ASHA and
+    Optuna look at), `metrics`, `finished` and `facts`; a trial that cannot go on reports `error`
+    and no score, so that the search is told of a failure and nothing is tried again.
+    """
+
+    def setup(
+        self, config: dict[str, Any], data: FitData, space: SearchSpace, folder: str, n_cpus: int
+    ) -> None:
+        """Prepare the first trial of this process; Ray Tune calls it."""
+        torch.set_num_threads(n_cpus)
+        self._data, self._space, self._folder = data, space, Path(folder)
+        self._device = "cuda" if ray.get_gpu_ids() else "cpu"
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Prepare the next trial of this process; Ray Tune calls it."""
+        self._trial = None
+        if self._device == "cuda":
+            torch.cuda.empty_cache()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch."""
+        try:
+            trial = self._trial or self._make_trial()
+            metrics = trial.step()
+        except RaymatError as error:
+            return {"error": str(error), "epoch": self._epoch(), "finished": True, "done": True}
+        return {
+            "epoch": metrics.epoch,
+            "score": _best_so_far(trial, self._data.task),
+            "metrics": vars(metrics),
+            "facts": trial.facts(),
+            "finished": trial.finished,
+            "done": trial.finished,
+        }
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._asked = config
+        self._trial: Trial | None = None
+
+    def _make_trial(self) -> Trial:
+        number = self._asked["trial"]
+        self._trial = Trial(
+            self._space.configure(self._asked["values"]),
+            self._data,
+            seed=self._asked["seed"],
+            folder=trial_folder(self._folder, number),
+            device=self._device,
+        )
+        return self._trial
+
+    def _epoch(self) -> int:
+        return self._trial.fit.epoch + 1 if self._trial else 0
+
+
+def trial_folder(run: Path, number: int) -> Path:
+    """Give where a trial keeps its checkpoint."""
+    return run / "trials" / f"{number:04d}"
+
+
+def _best_so_far(trial: Trial, task: Task) -> float:
+    scores = [metrics.val_score for metrics in trial.fit.history]
+    return max(scores) if task == "classification" else min(scores)

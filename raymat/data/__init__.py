@@ -1,0 +1,1 @@
+"""Crystals: readers, checks, splits, target scaling."""

@@ -1,0 +1,178 @@
+"""What makes a row unusable, and why: every row of every source passes here.
+
+A reason reads ``kind: detail``; rows are counted by kind.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raymat.data.distances import find_close_atoms
+from raymat.data.raw import RawCrystals
+from raymat.errors import DataError, did_you_mean
+from raymat.properties import Property, find_property
+
+MAX_ATOMIC_NUMBER = 100  # the element features end at Fm
+_MIN_VOLUME = 1e-3  # Å^3; below it rows of the lattice are parallel or zero
+_LARGEST = 1e6  # Å, or fractional; a larger number has lost its digits
+_SHOWN = 60  # characters of an offending value in a message
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdict on every row.
+
+    Attributes:
+        reasons: (n,) object array of str, "" for a usable row.
+        properties: the properties, the target column as float64 where one was asked for.
+    """
+
+    reasons: NDArray[np.object_]
+    properties: pd.DataFrame
+
+    @property
+    def usable(self) -> NDArray[np.int64]:
+        """Row numbers without a reason, ascending."""
+        return np.flatnonzero(self.reasons == "").astype(np.int64)
+
+
+def check_rows(raw: RawCrystals, target: str | None, *, where: str) -> Checked:
+    """Give each row's first reason to be left out, if there is one.
+
+    The order is: structure unreadable, not finite, without volume, with unknown elements, with
+    atoms closer than 0.5 Å; target missing, infinite, not a number, impossible; id met before in
+    a usable row.
+
+    Raises:
+        DataError: no such target column, or it holds text.
+    """
+    properties = raw.properties
+    reasons = _structure_reasons(raw)
+    if target is not None:
+        column = _find_column(properties, target, where=where)
+        values = _numbers(column, properties, where=where)
+        _add(reasons, _target_reasons(column, values, find_property(target)))
+        properties = properties.assign(**{target: values})
+    _reject_duplicates(reasons, raw.material_ids)
+    return Checked(reasons, properties)
+
+
+def kind_of(reason: str) -> str:
+    """Give the kind of a reason: what stands before the colon."""
+    return reason.split(": ", 1)[0]
+
+
+def numeric_columns(properties: pd.DataFrame) -> list[str]:
+    """Give the columns that could be a target: numbers and booleans."""
+    return [str(name) for name in properties.columns if _is_numeric(properties[name])]
+
+
+def _structure_reasons(raw: RawCrystals) -> NDArray[np.object_]:
+    reasons = raw.problems.copy()
+    _mark(reasons, np.diff(raw.offsets) == 0, "structure is missing: no atoms")
+    finite = _is_finite(raw)
+    _mark(reasons, ~finite, "not finite: lattice or coordinates hold NaN or infinite numbers")
+    volumes = np.abs(np.linalg.det(np.where(finite[:, None, None], raw.lattices, np.eye(3))))
+    _mark(reasons, volumes < _MIN_VOLUME, "singular lattice: the cell has no volume")
+    _mark_unknown_elements(reasons, raw)
+    for row, text in find_close_atoms(raw, np.flatnonzero(reasons == "")).items():
+        reasons[row] = text
+    return reasons
+
+
+def _is_finite(raw: RawCrystals) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        bad_cell = ~(np.abs(raw.lattices) < _LARGEST)
+        bad_atom = ~(np.abs(raw.frac_coords) < _LARGEST)
+    finite: NDArray[np.bool_] = ~np.any(bad_cell, axis=(1, 2))
+    finite[_owners(raw)[np.any(bad_atom, axis=1)]] = False
+    return finite
+
+
+def _mark_unknown_elements(reasons: NDArray[np.object_], raw: RawCrystals) -> None:
+    is_unknown = (raw.atomic_numbers < 1) | (raw.atomic_numbers > MAX_ATOMIC_NUMBER)
+    atoms = np.flatnonzero(is_unknown)
+    rows, first = np.unique(_owners(raw)[atoms], return_index=True)
+    for row, z in zip(rows, raw.atomic_numbers[atoms[first]], strict=True):
+        text = f"unknown element: Z = {z}, expected 1 to {MAX_ATOMIC_NUMBER}"
+        reasons[row] = reasons[row] or text
+
+
+def _owners(raw: RawCrystals) -> NDArray[np.int64]:
+    """Give the crystal of every atom."""
+    return np.repeat(np.arange(len(raw), dtype=np.int64), np.diff(raw.offsets))
+
+
+def _find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Series[float]":
+    if target not in properties.columns:
+        hint = did_you_mean(target, numeric_columns(properties))
+        raise DataError(f"{where}: no column '{target}'{hint}")
+    column = properties[target]
+    if isinstance(column, pd.DataFrame):
+        raise DataError(f"{where}: {column.shape[1]} columns are called '{target}'; rename one")
+    return column
+
+
+def _numbers(
+    column: "pd.Series[float]", properties: pd.DataFrame, *, where: str
+) -> NDArray[np.float64]:
+    """Give the target as float64, booleans as 0 and 1, NaN where there is no number."""
+    # Lists and dictionaries in a column are no numbers either, and to_numeric refuses them.
+    plain = column.map(lambda cell: str(cell) if isinstance(cell, list | dict) else cell)
+    values = pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    present = ~column.isna().to_numpy(dtype=bool)
+    if present.any() and not np.isfinite(values).any() and not _is_numeric(column):
+        known = ", ".join(numeric_columns(properties)[:12]) or "none"
+        example = str(column[present].iloc[0])[:_SHOWN]
+        problem = f"column '{column.name}' holds text ({example!r}), not numbers"
+        raise DataError(f"{where}: {problem}; numeric columns: {known}")
+    return np.asarray(values, dtype=np.float64)
+
+
+def _target_reasons(
+    column: "pd.Series[float]", values: NDArray[np.float64], prop: Property
+) -> NDArray[np.object_]:
+    reasons = np.full(len(values), "", dtype=object)
+    low, high = prop.bounds
+    missing = column.isna().to_numpy(dtype=bool)
+    for row in np.flatnonzero(np.isnan(values) & ~missing):
+        reasons[row] = f"target is not a number: {str(column.iloc[row])[:_SHOWN]!r}"
+    reasons[missing] = "target is missing: NaN or empty"
+    reasons[np.isinf(values)] = "target is infinite"
+    with np.errstate(invalid="ignore"):
+        outside = np.isfinite(values) & ((values < low) | (values > high))
+    for row in np.flatnonzero(outside):
+        unit = f" {prop.unit}" if prop.unit else ""
+        limits = f"{prop.name} lies between {low:g} and {high:g}{unit}"
+        reasons[row] = f"target out of bounds: {values[row]:g}, but {limits}"
+    if prop.task == "classification":
+        for row in np.flatnonzero(np.isfinite(values) & ~np.isin(values, (0.0, 1.0))):
+            reasons[row] = f"target out of bounds: {values[row]:g}, but {prop.name} is 0 or 1"
+    return reasons
+
+
+def _reject_duplicates(reasons: NDArray[np.object_], ids: NDArray[np.object_]) -> None:
+    """Keep the first usable row of an id."""
+    rows = np.flatnonzero(reasons == "")
+    repeated = pd.Series(ids[rows]).duplicated(keep="first").to_numpy(dtype=bool)
+    reasons[rows[repeated]] = "duplicate id: an earlier row has this material_id"
+
+
+def _mark(reasons: NDArray[np.object_], is_bad: NDArray[np.bool_], text: str) -> None:
+    reasons[is_bad & (reasons == "")] = text
+
+
+def _add(reasons: NDArray[np.object_], more: NDArray[np.object_]) -> None:
+    empty = reasons == ""
+    reasons[empty] = more[empty]
+
+
+def _is_numeric(column: object) -> bool:
+    if not isinstance(column, pd.Series):
+        return False
+    if column.dtype == object:  # booleans with gaps
+        inferred = pd.api.types.infer_dtype(column, skipna=True)
+        return inferred in ("boolean", "integer", "floating", "mixed-integer-float")
+    return bool(pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))

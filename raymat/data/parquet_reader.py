@@ -1,0 +1,112 @@
+"""Parquet: structures as arrays, read by column without building an object per crystal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymat.data.crystals import ranges
+from raymat.data.raw import STRUCTURE_COLUMNS, RawCrystals, split_off_ids
+from raymat.data.structure_parser import read_structure_table
+from raymat.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_parquet(path: Path) -> RawCrystals:
+    """Read ``lattice``, ``atomic_numbers``, ``frac_coords``, or a ``cif``/``structure`` column.
+
+    `lattice` holds nine numbers (Å, row-major, rows are a, b, c), `frac_coords` three per atom;
+    both may also be nested lists.
+
+    Raises:
+        DataError: no Parquet file, or no structure columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # ParquetFile, so that a folder named like key=value is not taken for a partition.
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as cause:
+        raise DataError(f"{path}: not a readable Parquet file ({_first_line(cause)})") from cause
+    index = [name for name in table.column_names if name.startswith("__index_level_")]
+    table = table.drop_columns(index)
+    if not set(STRUCTURE_COLUMNS) <= set(table.column_names):
+        return read_structure_table(table.to_pandas(), where=str(path))
+    return _read_arrays(table, path)
+
+
+def _read_arrays(table: "pa.Table", path: Path) -> RawCrystals:
+    lattices, n_lattice = _flatten(table["lattice"], path)
+    numbers, n_sites = _flatten(table["atomic_numbers"], path)
+    coords, n_coords = _flatten(table["frac_coords"], path)
+    problems = _shape_problems(n_lattice, n_sites, n_coords)
+    good = np.flatnonzero(problems == "")
+    atoms = _rows_of(numbers, n_sites, good)
+    kept = np.where(problems == "", n_sites, 0)
+    cells = np.tile(np.eye(3), (table.num_rows, 1, 1))
+    cells[good] = _rows_of(lattices, n_lattice, good).reshape(-1, 3, 3)
+    ids, properties = split_off_ids(table.drop_columns(list(STRUCTURE_COLUMNS)).to_pandas())
+    return RawCrystals(
+        material_ids=ids,
+        lattices=cells,
+        offsets=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
+        atomic_numbers=_whole_numbers(atoms),
+        frac_coords=_rows_of(coords, n_coords, good).reshape(-1, 3),
+        properties=properties.reset_index(drop=True),
+        problems=problems,
+    )
+
+
+def _flatten(column: "pa.ChunkedArray", path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Give all numbers of a list column and how many each row owns (0 where null)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = column.combine_chunks()
+    counts = np.ones(len(values), dtype=np.int64)
+    while pa.types.is_nested(values.type) and not pa.types.is_struct(values.type):
+        inner = pc.fill_null(pc.list_value_length(values), 0).to_numpy().astype(np.int64)
+        ends = np.concatenate([[0], np.cumsum(inner)])
+        rows = np.concatenate([[0], np.cumsum(counts)])
+        counts = np.diff(ends[rows])
+        values = values.flatten()
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        name = f"structure columns must hold lists of numbers, found {column.type}"
+        raise DataError(f"{path}: {name}; write them as float64[9], uint8 and float lists")
+    return values.to_numpy(zero_copy_only=False), counts
+
+
+def _shape_problems(
+    n_lattice: NDArray[np.int64], n_sites: NDArray[np.int64], n_coords: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    problems = np.full(len(n_sites), "", dtype=object)
+    for i in np.flatnonzero(n_coords != 3 * n_sites):
+        problems[i] = f"unreadable structure: {n_sites[i]} atoms but {n_coords[i]} coordinates"
+    for i in np.flatnonzero(n_lattice != 9):
+        problems[i] = f"unreadable structure: lattice has {n_lattice[i]} numbers, not 9"
+    return problems
+
+
+def _rows_of(
+    values: NDArray[Any], counts: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[Any]:
+    if len(rows) == len(counts):
+        return values
+    starts = np.cumsum(counts) - counts
+    return values[ranges(starts[rows], counts[rows])]
+
+
+def _whole_numbers(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Give atomic numbers as int64; what is missing or no whole number becomes 0."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int64)
+    whole = np.isfinite(values) & (np.abs(values) < 1000) & (values == np.round(values))
+    return np.where(whole, values, 0).astype(np.int64)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

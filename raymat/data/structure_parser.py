@@ -1,0 +1,151 @@
+"""CIF text and pymatgen dictionaries to numbers."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raymat.data.raw import ParsedStructure, RawCrystals, split_off_ids
+from raymat.errors import DataError
+
+# What pymatgen's parser raises on broken CIF text: ValueError and NotImplementedError on purpose,
+# the others where a loop or a number is cut off.
+_PARSER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+_TEXT_COLUMNS = ("structure", "cif")
+
+
+def read_structure_table(table: pd.DataFrame, *, where: str) -> RawCrystals:
+    """Parse the ``structure`` (or else the ``cif``) column of a table, row by row.
+
+    A cell is CIF text, a pymatgen dictionary (as Matbench writes them), or the latter as JSON text.
+
+    Raises:
+        DataError: the table has neither column.
+    """
+    names = [name for name in _TEXT_COLUMNS if name in table.columns]
+    if not names:
+        found = ", ".join(map(str, table.columns[:12])) or "no columns"
+        wanted = "'cif', 'structure', or 'lattice' with 'atomic_numbers' and 'frac_coords'"
+        raise DataError(f"{where}: no structure column; expected {wanted}, found {found}")
+    ids, rest = split_off_ids(table.drop(columns=names))
+    with quiet_pymatgen():
+        parsed = [parse_cell(cell) for cell in table[names[0]].tolist()]
+    return RawCrystals.from_parsed(ids, parsed, rest)
+
+
+def parse_cell(cell: object) -> ParsedStructure | str:
+    """Give the structure in one table cell, or why there is none."""
+    if isinstance(cell, dict):
+        return _guarded_dict(cell)
+    if not isinstance(cell, str) or not cell.strip():
+        return "structure is missing"
+    if not cell.lstrip().startswith("{"):
+        return parse_cif(cell)
+    try:
+        content = json.loads(cell)
+    except ValueError as cause:
+        return f"unreadable structure: {_short(cause)}"
+    return _guarded_dict(content)
+
+
+def parse_cif(text: str) -> ParsedStructure | str:
+    """Read the first structure of CIF text as it stands: no other cell, sites in parse order."""
+    from pymatgen.io.cif import CifParser
+
+    try:
+        # check_cif compares with the formula of the file, at a third of the time, only to warn.
+        parser = CifParser.from_str(text, check_cif=False)
+        structure = parser.parse_structures(primitive=False, on_error="raise")[0]
+    except _PARSER_ERRORS as cause:
+        return f"unreadable CIF: {_short(cause)}"
+    sites = [site.species for site in structure]
+    if not all(_is_full([(s, n) for s, n in species.items()]) for species in sites):
+        return _partial(sum(not _is_full(list(species.items())) for species in sites), len(sites))
+    return ParsedStructure(
+        lattice=np.array(structure.lattice.matrix, dtype=np.float64),
+        atomic_numbers=np.array([atomic_number(next(iter(s)).symbol) for s in sites], np.int64),
+        frac_coords=np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3),
+    )
+
+
+def _guarded_dict(content: dict[str, Any]) -> ParsedStructure | str:
+    try:
+        return _parse_dict(content)
+    except _PARSER_ERRORS as cause:
+        return f"unreadable structure: {_short(cause)}"
+
+
+def _parse_dict(content: dict[str, Any]) -> ParsedStructure | str:
+    """Read `pymatgen.core.Structure.as_dict` directly, ten times faster than by objects."""
+    sites = content["sites"]
+    species = [[(s["element"], s["occu"]) for s in site["species"]] for site in sites]
+    n_partial = sum(not _is_full(entry) for entry in species)
+    if n_partial:
+        return _partial(n_partial, len(sites))
+    return ParsedStructure(
+        lattice=np.array(_matrix(content["lattice"]), dtype=np.float64).reshape(3, 3),
+        atomic_numbers=np.array([atomic_number(s[0][0]) for s in species], dtype=np.int64),
+        frac_coords=np.array([site["abc"] for site in sites], dtype=np.float64).reshape(-1, 3),
+    )
+
+
+def _matrix(lattice: dict[str, Any]) -> Any:
+    if "matrix" in lattice:
+        return lattice["matrix"]
+    from pymatgen.core import Lattice
+
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    return Lattice.from_parameters(*[lattice[name] for name in names]).matrix
+
+
+def _is_full(species: list[tuple[Any, float]]) -> bool:
+    # pymatgen's own tolerance for a site that counts as ordered.
+    return len(species) == 1 and abs(species[0][1] - 1.0) <= 1e-8
+
+
+def _partial(n_partial: int, n_sites: int) -> str:
+    return f"partial occupancy: {n_partial} of {n_sites} sites are not one whole atom"
+
+
+@cache
+def atomic_number(symbol: str) -> int:
+    """Give Z of an element symbol; 0 for a dummy or anything else that is no element."""
+    from pymatgen.core import Element
+
+    try:
+        return int(Element(symbol).Z)
+    except ValueError:
+        return 0
+
+
+@contextmanager
+def quiet_pymatgen() -> Iterator[None]:
+    """Keep the parser's warnings in: a row that matters is rejected with its reason."""
+    logger = logging.getLogger("pymatgen")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _short(error: Exception) -> str:
+    words = " ".join(f"{type(error).__name__} {error}".split())
+    return words if len(words) <= 160 else words[:157] + "..."

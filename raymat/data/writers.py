@@ -1,0 +1,98 @@
+"""Crystals out: the standard Parquet, rejected.csv; a file appears whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raymat.data.crystals import CrystalSet
+from raymat.data.raw import ID_COLUMN
+from raymat.errors import DataError
+from raymat.properties import find_property
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def write_crystals(crystals: CrystalSet, path: Path) -> None:
+    """Write the Parquet layout that `load_crystals` reads without parsing.
+
+    Columns: ``material_id``; ``lattice`` (9 x float64, Å, row-major); ``atomic_numbers`` (list of
+    uint8); ``frac_coords`` (list, flattened N x 3; float32 where that loses nothing, else
+    float64); then the properties, with their unit in the field metadata where it is known.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    table = _to_table(crystals)
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def write_rejected(rejected: pd.DataFrame, path: Path) -> None:
+    """Write ``material_id, reason``; only the header if nothing was rejected.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        rejected.to_csv(temporary, index=False)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path that becomes `path` when the block ends without an exception.
+
+    Raises:
+        DataError: the folder does not exist or cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as cause:
+        problem = cause.strerror or str(cause)
+        raise DataError(f"{path}: cannot be written ({problem}); choose another place") from cause
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _to_table(crystals: CrystalSet) -> "pa.Table":
+    import pyarrow as pa
+
+    coords: NDArray[np.floating] = crystals.frac_coords.ravel()
+    single = coords.astype(np.float32)
+    coords = single if np.array_equal(single, coords) else coords
+    numbers = pa.array(crystals.atomic_numbers)
+    columns = {
+        ID_COLUMN: pa.array(crystals.material_ids.tolist(), pa.string()),
+        "lattice": pa.FixedSizeListArray.from_arrays(pa.array(crystals.lattices.ravel()), 9),
+        "atomic_numbers": pa.ListArray.from_arrays(_int32(crystals.offsets), numbers),
+        "frac_coords": pa.ListArray.from_arrays(_int32(3 * crystals.offsets), pa.array(coords)),
+    }
+    properties = pa.Table.from_pandas(crystals.properties, preserve_index=False)
+    for name in properties.column_names:
+        columns[name] = properties[name]
+    return pa.table(columns).cast(pa.schema([_field(n, c.type) for n, c in columns.items()]))
+
+
+def _field(name: str, kind: "pa.DataType") -> "pa.Field":
+    import pyarrow as pa
+
+    unit = "Å, 3x3 row-major" if name == "lattice" else find_property(name).unit
+    return pa.field(name, kind, metadata={"unit": unit} if unit else None)
+
+
+def _int32(offsets: NDArray[np.int64]) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(offsets.astype(np.int32))

@@ -1,0 +1,65 @@
+"""The exceptions a caller may want to catch.
+
+Each is also the built-in it resembles. A message says what was wrong, where, what stood there,
+what was expected and what to do next, in one line.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RaymatError(Exception):
+    """Root of every error that raymat raises on purpose."""
+
+
+class ConfigError(RaymatError, ValueError):
+    """A key or value of a YAML file or an option that cannot be used."""
+
+
+class DataError(RaymatError, ValueError):
+    """A data source that cannot be used."""
+
+
+class UnknownElementError(DataError):
+    """A crystal holds an element that the features or the model do not know."""
+
+    def __init__(self, message: str, *, atomic_numbers: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.atomic_numbers = atomic_numbers
+
+
+class DivergedError(RaymatError, ArithmeticError):
+    """Training met a loss or a prediction that is not finite."""
+
+    def __init__(self, message: str, *, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_diverged, (str(self), self.epoch)
+
+
+class ModelFileError(RaymatError, ValueError):
+    """A stored model that cannot be loaded."""
+
+
+class RunError(RaymatError, RuntimeError):
+    """A run directory that cannot be used, or a run that failed."""
+
+
+class ClusterError(RaymatError, RuntimeError):
+    """Ray could not be reached or cannot place the work."""
+
+
+def _rebuild_diverged(message: str, epoch: int) -> DivergedError:
+    return DivergedError(message, epoch=epoch)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Give ``"; did you mean 'x'?"`` for the known word closest to `word`, or the known words."""
+    words = sorted(known)
+    close = get_close_matches(word, words, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    shown = ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
+    return f"; known: {shown}" if words else ""

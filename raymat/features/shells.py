@@ -1,0 +1,112 @@
+"""Canonical order of neighbors: shells of equal distance, and a fixed order inside each.
+
+Sorted distances are chained into shells by gaps below 1e-4 Å; inside a shell neighbors stand by
+(neighbor index, image a, b, c). So the choice among equally distant neighbors does not depend on
+the order in which a search met them, nor on noise in the last digits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHELL_GAP = 1e-4  # Å
+# Distances are compared as whole numbers of 1e-12 Å: (atom, distance) then fits one integer,
+# which sorts faster than two keys, and the result cannot depend on what else is sorted with it.
+_TICKS_PER_ANGSTROM = 1e12
+_TICK_BITS = 44  # holds 17.5 Å
+_GAP_TICKS = round(SHELL_GAP * _TICKS_PER_ANGSTROM)
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Shells:
+    """Pairs sorted by (atom, distance), cut into shells. A place is a position in this order.
+
+    Attributes:
+        pairs: (n_pairs,) row number of the pair at each place.
+        distances: (n_pairs,) Å.
+        atom_starts: (n_atoms + 1,) first place of each atom.
+        shell: (n_pairs,) number of the shell at each place, rising.
+        shell_starts: (n_shells + 1,) first place of each shell.
+    """
+
+    pairs: Ints
+    distances: Floats
+    atom_starts: Ints
+    shell: Ints
+    shell_starts: Ints
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far into its sorted pairs each atom has to be read.
+
+    Attributes:
+        ends: (n_atoms,) place after the shell that holds the last neighbor kept.
+        outermost: (n_atoms,) Å, distance of the last pair before it; +inf if there are fewer
+            pairs than neighbors wanted, so that more might lie outside the search.
+        is_ambiguous: (n_atoms,) the cap cuts that shell.
+    """
+
+    ends: Ints
+    outermost: Floats
+    is_ambiguous: Bools
+
+
+def group_into_shells(atoms: Ints, distances: Floats, n_atoms: int) -> Shells:
+    """Sort pairs by (atom, distance) and chain them into shells.
+
+    Args:
+        atoms: (n_pairs,) atom that each pair belongs to, below 2**19.
+        distances: (n_pairs,) Å, below 17.5.
+        n_atoms: how many atoms there are, with and without pairs.
+    """
+    keys = (atoms << _TICK_BITS) | np.rint(distances * _TICKS_PER_ANGSTROM).astype(np.int64)
+    pairs = np.argsort(keys)
+    # Another atom is further than any gap: its key is 2**44 ticks away, less 15 Å in ticks.
+    is_first = np.diff(keys[pairs], prepend=-(1 << 62)) >= _GAP_TICKS
+    shell = np.cumsum(is_first) - 1
+    counts = np.bincount(atoms, minlength=n_atoms)
+    return Shells(
+        pairs=pairs,
+        distances=distances[pairs],
+        atom_starts=np.concatenate([[0], np.cumsum(counts)]),
+        shell=shell,
+        shell_starts=np.append(np.flatnonzero(is_first), len(pairs)),
+    )
+
+
+def reach(shells: Shells, max_neighbors: int) -> Reach:
+    """Find where the shell of each atom's last kept neighbor ends."""
+    starts, ends = shells.atom_starts[:-1], shells.atom_starts[1:].copy()
+    outermost = np.full(len(starts), np.inf)
+    full = np.flatnonzero(ends - starts >= max_neighbors)
+    last_kept = starts[full] + max_neighbors - 1
+    ends[full] = shells.shell_starts[shells.shell[last_kept] + 1]
+    outermost[full] = shells.distances[ends[full] - 1]
+    return Reach(ends=ends, outermost=outermost, is_ambiguous=ends - starts > max_neighbors)
+
+
+def order_in_shells(shell: Ints, neighbor: Ints, image: Ints) -> Ints:
+    """Give the order by (shell, neighbor index, image a, b, c).
+
+    Args:
+        shell: (n,) number of the shell.
+        neighbor: (n,) index of the neighbor in its crystal.
+        image: (n, 3) lattice vectors from the given position of the neighbor.
+    """
+    columns = [shell, neighbor, *image.T]
+    if len(shell) == 0:
+        return np.zeros(0, dtype=np.int64)
+    columns = [column - column.min() for column in columns]
+    widths = [int(column.max()).bit_length() for column in columns]
+    if sum(widths) > 63:  # coordinates many cells apart: slower, any range
+        return np.lexsort(columns[::-1])
+    keys = columns[0]
+    for column, width in zip(columns[1:], widths[1:], strict=True):
+        keys = (keys << width) | column
+    return np.argsort(keys)

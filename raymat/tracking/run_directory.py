@@ -1,0 +1,231 @@
+"""A run directory: who holds it, what it is, how it went."""
+
+import fcntl
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from raymat.errors import RunError
+from raymat.tracking.events import Event, EventLog, now, read_events
+
+Status = Literal["running", "complete", "interrupted", "failed"]
+Listener = Callable[[Event], None]
+PACKAGES = ("raymat", "ray", "torch", "optuna", "numpy", "pymatgen", "scikit-learn", "pandas")
+
+
+class RunDirectory:
+    """One run's folder, held by one process at a time.
+
+    Use as a context manager: leaving it records how the run went in `run.json` (complete;
+    interrupted after Ctrl-C; failed after any other exception) and gives the folder free.
+
+    Args:
+        path: the folder.
+        listeners: called with every event, logged or passing.
+    """
+
+    def __init__(self, path: Path, *, listeners: tuple[Listener, ...] = ()) -> None:
+        self.path = path.absolute()
+        self.listeners = listeners
+        self._lock = _lock(self.path)
+        self._log = EventLog(self.path / "events.jsonl")
+
+    @classmethod
+    def create(
+        cls, path: Path, header: dict[str, Any], *, listeners: tuple[Listener, ...] = ()
+    ) -> Self:
+        """Make a new run directory with a `run.json`.
+
+        Raises:
+            RunError: the folder exists and is not empty, or cannot be made or written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            taken = any(path.iterdir())
+        except OSError as cause:
+            raise _cannot_write(path, cause) from cause
+        if taken:
+            advice = (
+                f"continue it with `raymat resume {path}`, or choose another --out"
+                if (path / "run.json").exists()
+                else "choose another --out"
+            )
+            raise RunError(f"{path}: the folder exists and is not empty; {advice}")
+        try:
+            run = cls(path, listeners=listeners)
+            run.write_header({**header, "status": "running", "started": now(), **_machine()})
+        except OSError as cause:
+            raise _cannot_write(path, cause) from cause
+        return run
+
+    @classmethod
+    def reopen(cls, path: Path, *, listeners: tuple[Listener, ...] = ()) -> Self:
+        """Take up an existing run directory.
+
+        Raises:
+            RunError: it is not one, or another process is at work in it.
+        """
+        read_header(path)
+        run = cls(path, listeners=listeners)
+        run.update_header(status="running", resumed=now())
+        return run
+
+    def emit(self, event: str, *, durable: bool = False, **values: Any) -> None:
+        """Log an event and tell the listeners.
+
+        Raises:
+            RunError: the log cannot be written.
+        """
+        try:
+            record = self._log.append(event, durable=durable, **values)
+        except OSError as cause:
+            raise _cannot_write(self.path, cause) from cause
+        self._tell(record)
+
+    def mention(self, event: str, **values: Any) -> None:
+        """Tell the listeners something passing that is not logged, such as progress."""
+        self._tell({"event": event, "time": now(), **values})
+
+    def events(self) -> list[Event]:
+        """Read all events logged so far."""
+        return read_events(self.path / "events.jsonl")
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """The content of `run.json`."""
+        return read_header(self.path)
+
+    def write_header(self, header: dict[str, Any]) -> None:
+        """Replace `run.json`."""
+        self.write_text("run.json", json.dumps(header, indent=2, default=str) + "\n")
+
+    def update_header(self, **values: Any) -> None:
+        """Change some keys of `run.json`."""
+        self.write_header({**self.header, **values})
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one file of the run, whole or not at all.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            with self.replacing(name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as cause:
+            raise _cannot_write(self.path, cause) from cause
+
+    def replacing(self, name: str) -> "_Replacing":
+        """Give a temporary path that takes the name of a file when the block ends well."""
+        return _Replacing(self.path / name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        status: Status = "complete"
+        if kind is not None:
+            status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+        try:
+            self.update_header(
+                status=status, ended=now(), error=None if status == "complete" else str(error)
+            )
+            self.emit("run_ended", durable=True, status=status)
+        except RunError:
+            if error is None:  # a full disk that already ended the run must not hide its cause
+                raise
+        finally:
+            self._log.close()
+            os.close(self._lock)
+
+    def _tell(self, record: Event) -> None:
+        for listener in self.listeners:
+            listener(record)
+
+
+class _Replacing:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        os.close(handle)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.temporary.chmod(0o644)
+            self.temporary.replace(self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read the `run.json` of a run directory.
+
+    Raises:
+        RunError: there is none, or it cannot be read.
+    """
+    file = path / "run.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: not a run directory (no run.json in it)") from None
+    except (OSError, ValueError) as cause:
+        raise RunError(f"{file}: cannot be read ({cause})") from cause
+    if not isinstance(content, dict):
+        raise RunError(f"{file}: expected a JSON object")
+    return content
+
+
+def package_versions() -> dict[str, str]:
+    """Give the installed version of Python and of every package that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "versions": package_versions(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "argv": sys.argv[1:],
+    }
+
+
+def _lock(path: Path) -> int:
+    # The kernel frees the lock when the process ends, however it ends.
+    try:
+        handle = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as cause:
+        raise _cannot_write(path, cause) from cause
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        os.close(handle)
+        raise RunError(f"{path}: another raymat process is at work in this folder") from cause
+    return handle
+
+
+def _cannot_write(path: Path, cause: OSError) -> RunError:
+    reason = cause.strerror or str(cause)
+    return RunError(f"{path}: cannot be written ({reason}); free it or choose another --out")

@@ -1,0 +1,1 @@
+"""Fit one model to one split; metrics, checkpoints, prediction."""

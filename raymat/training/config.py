@@ -1,0 +1,38 @@
+"""How a network is trained: optimiser, schedule, length."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from raymat.config import Config
+
+
+class FitConfig(Config):
+    """Training settings; defaults are those of the CGCNN authors' code.
+
+    The schedule is a function of the epoch and of this configuration alone. It never depends on
+    how long a trial is allowed to live, so a trial stopped by ASHA has walked the start of the
+    very schedule it would have completed.
+    """
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(0.01, gt=0.0, le=10.0)
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)  # sgd only
+    weight_decay: float = Field(0.0, ge=0.0, le=10.0)  # L2 for sgd and adam, decoupled for adamw
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    milestones: tuple[int, ...] = (100,)  # epochs after which a step schedule multiplies by gamma
+    gamma: float = Field(0.1, gt=0.0, le=1.0)
+    epochs: int = Field(30, ge=1, le=100_000)
+    batch_size: int = Field(256, ge=2, le=65_536)
+    loss: Literal["mse", "l1"] = "mse"  # on scaled targets; classes use the log likelihood
+    clip_norm: float | None = Field(None, gt=0.0)  # of the gradient over all tensors
+    patience: int | None = Field(None, ge=1)  # epochs without a better validation score
+
+    @model_validator(mode="after")
+    def _milestones_ascend(self) -> "FitConfig":
+        if (
+            list(self.milestones) != sorted(set(self.milestones))
+            or min(self.milestones, default=1) < 1
+        ):
+            raise ValueError("milestones must be ascending epochs from 1 on")
+        return self

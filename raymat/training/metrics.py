@@ -1,0 +1,107 @@
+"""How good predictions are, with bootstrap intervals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymat.properties import Task
+
+Floats = NDArray[np.float64]
+N_BOOTSTRAP = 10_000
+
+
+def mae(targets: Floats, predictions: Floats) -> float:
+    """Mean absolute error."""
+    return float(np.abs(targets - predictions).mean())
+
+
+def rmse(targets: Floats, predictions: Floats) -> float:
+    """Root-mean-square error."""
+    return float(np.sqrt(np.square(targets - predictions).mean()))
+
+
+def r2(targets: Floats, predictions: Floats) -> float:
+    """Coefficient of determination against the mean of these targets; nan when they are equal."""
+    residual = float(np.square(targets - predictions).sum())
+    total = float(np.square(targets - targets.mean()).sum())
+    return 1.0 - residual / total if total > 0 else float("nan")
+
+
+def roc_auc(classes: Floats, scores: Floats) -> float:
+    """Area under the receiver operating characteristic, ties counted half; nan for one class.
+
+    The rank-sum form: Hanley & McNeil, Radiology 1982, 143, 29.
+    """
+    positive = classes > 0.5
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if n_positive == 0 or n_negative == 0:
+        return float("nan")
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
+    rank_sum = float(ranks[positive].sum()) - n_positive * (n_positive + 1) / 2.0
+    return rank_sum / (n_positive * n_negative)
+
+
+def accuracy(classes: Floats, scores: Floats) -> float:
+    """Share of rows on the right side of 0.5; nan without rows."""
+    if len(classes) == 0:
+        return float("nan")
+    return float(((scores > 0.5) == (classes > 0.5)).mean())
+
+
+def validation_score(task: Task, targets: Floats, predictions: Floats) -> float:
+    """Give what model selection looks at: MAE (lower is better) or AUC (higher is better)."""
+    if task == "classification":
+        return roc_auc(targets, predictions)
+    return mae(targets, predictions)
+
+
+def score_predictions(
+    task: Task, targets: Floats, predictions: Floats, *, seed: int = 0
+) -> dict[str, Any]:
+    """Give all metrics of one part, with the bootstrap 95 % interval of the leading one."""
+    if task == "classification":
+        ones = targets > 0.5
+        return {
+            "auc": roc_auc(targets, predictions),
+            "accuracy": accuracy(targets, predictions),
+            "accuracy_0": accuracy(targets[~ones], predictions[~ones]),
+            "accuracy_1": accuracy(targets[ones], predictions[ones]),
+            "n": len(targets),
+            "auc_ci95": bootstrap_interval(roc_auc, targets, predictions, n=1000, seed=seed),
+        }
+    errors = np.abs(targets - predictions)
+    return {
+        "mae": mae(targets, predictions),
+        "rmse": rmse(targets, predictions),
+        "r2": r2(targets, predictions),
+        "n": len(targets),
+        "mae_ci95": bootstrap_mean_interval(errors, seed=seed),
+    }
+
+
+def bootstrap_mean_interval(values: Floats, *, seed: int = 0) -> list[float]:
+    """95 % percentile interval of a mean over `N_BOOTSTRAP` resamples (Efron 1979)."""
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    # Drawing multinomial counts is drawing rows with replacement; in blocks, to bound memory.
+    blocks = [rng.multinomial(n, np.full(n, 1.0 / n), size=500) @ values for _ in range(20)]
+    means = np.concatenate(blocks) / n
+    return [float(q) for q in np.quantile(means, [0.025, 0.975])]
+
+
+def bootstrap_interval(
+    metric: Callable[[Floats, Floats], float],
+    targets: Floats,
+    predictions: Floats,
+    *,
+    n: int,
+    seed: int = 0,
+) -> list[float]:
+    """95 % percentile interval of any metric over `n` resamples of the rows."""
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(len(targets), size=len(targets)) for _ in range(n))
+    values = [metric(targets[rows], predictions[rows]) for rows in draws]
+    return [float(q) for q in np.nanquantile(values, [0.025, 0.975])]

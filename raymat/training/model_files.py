@@ -1,0 +1,141 @@
+"""A trained model on disk: weights as safetensors, everything else as JSON. No pickle."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from raymat import __version__
+from raymat.config import Config, build_config
+from raymat.data.scaling import TargetScaling
+from raymat.errors import ModelFileError, RaymatError
+from raymat.features.graph import GraphView
+from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.models import load_spec
+from raymat.models._spec import CrystalModel
+from raymat.properties import Task
+from raymat.training.predict import predict_rows
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network and everything needed to predict with it.
+
+    Attributes:
+        name: of the model, its file in `raymat/models`.
+        config: its configuration.
+        network: in evaluation mode.
+        target: property it predicts.
+        unit: of the prediction.
+        task: regression, or classification (it then predicts P(class 1)).
+        scaling: between network output and unit.
+        elements: atomic numbers met in training, ascending.
+        training: how it was trained, for the reader: settings, seed, epochs, data.
+    """
+
+    name: str
+    config: Config
+    network: CrystalModel
+    target: str
+    unit: str
+    task: Task
+    scaling: TargetScaling
+    elements: tuple[int, ...]
+    training: dict[str, Any]
+
+    @property
+    def view(self) -> GraphView:
+        """The part of a neighbor table that the network reads."""
+        return load_spec(self.name).graph(self.config)
+
+    @property
+    def neighbors(self) -> NeighborConfig:
+        """The smallest neighbor table that holds it."""
+        return NeighborConfig(cutoff=self.view.cutoff, max_neighbors=self.view.max_neighbors)
+
+    def predict(self, table: NeighborTable, device: str = "cpu") -> NDArray[np.float64]:
+        """Predict all crystals of a table: (n_crystals,) in `unit`, or P(class 1)."""
+        return predict_rows(
+            self.network.to(device),
+            table,
+            np.arange(len(table)),
+            view=self.view,
+            scaling=self.scaling,
+            task=self.task,
+            device=torch.device(device),
+        )
+
+
+def save_model(model: TrainedModel, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json` into a folder, made if missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    description = {
+        "raymat": __version__,
+        "model": model.name,
+        "config": model.config.model_dump(mode="json"),
+        "target": model.target,
+        "unit": model.unit,
+        "task": model.task,
+        "scaling": asdict(model.scaling),
+        "elements": list(model.elements),
+        "n_parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
+        "training": model.training,
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """Read a model folder; nothing is unpickled.
+
+    Raises:
+        ModelFileError: a file is missing or does not hold what it should.
+    """
+    description = _read_description(folder)
+    try:
+        name, task = description["model"], description["task"]
+        spec = load_spec(name)
+        config = build_config(spec.config, description["config"], where=f"{folder / DESCRIPTION}")
+        network = spec.build(config, task)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        return TrainedModel(
+            name=name,
+            config=config,
+            network=network.eval(),
+            target=description["target"],
+            unit=description["unit"],
+            task=task,
+            scaling=TargetScaling(**description["scaling"]),
+            elements=tuple(description["elements"]),
+            training=description["training"],
+        )
+    except RaymatError:
+        raise
+    except KeyError as cause:
+        raise ModelFileError(f"{folder / DESCRIPTION}: the key {cause} is missing") from cause
+    except (OSError, SafetensorError, RuntimeError, TypeError) as cause:
+        first_line = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise ModelFileError(f"{folder / WEIGHTS}: cannot be loaded ({first_line})") from cause
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = " (a run directory keeps its model in best/)" if (folder / "best").is_dir() else ""
+        raise ModelFileError(f"{folder}: no {DESCRIPTION} here{hint}") from None
+    except (OSError, ValueError) as cause:
+        raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{path}: expected a JSON object")
+    return content

@@ -1,0 +1,38 @@
+"""What a user asks of `raymat tune`, in a form that `run.json` keeps for `raymat resume`."""
+
+from typing import Any
+
+from pydantic import Field
+
+from raymat.config import Config
+from raymat.data.splits import SplitConfig
+
+
+class TuneRequest(Config):
+    """A search, completely described.
+
+    Attributes:
+        space: the search space in its YAML form.
+        space_path: where it was read from, for messages.
+        data: a file, a folder or the name of a built-in set.
+        target: the column to learn.
+        split: how rows are divided.
+        seed: of the split, the search and the trials (trial k trains with seed + k).
+        address: a Ray cluster; None for a local Ray.
+        time_budget_s: seconds after which no trial goes on.
+        concurrency: trials at a time; None leaves it to the resources.
+        gpus: GPUs per trial; None leaves it to the space and the machine.
+        max_rejected: share of unusable rows that is tolerated.
+    """
+
+    space: dict[str, Any]
+    space_path: str
+    data: str
+    target: str
+    split: SplitConfig
+    seed: int = Field(0, ge=0)
+    address: str | None = None
+    time_budget_s: float | None = Field(None, gt=0.0)
+    concurrency: int | None = Field(None, ge=1)
+    gpus: float | None = Field(None, ge=0.0)
+    max_rejected: float = Field(0.05, ge=0.0, le=1.0)

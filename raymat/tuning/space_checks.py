@@ -1,0 +1,66 @@
+"""What a space must satisfy as a whole before anything starts."""
+
+import numpy as np
+
+from raymat.errors import ConfigError
+from raymat.tuning.parameters import values_reaching
+from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.trial_config import build_trial_config
+
+_N_PROBES = 200  # configurations drawn to find values that exclude each other
+
+
+def check_settings(space: SearchSpace) -> None:
+    """Check budget, scheduler and search against each other and against the distributions.
+
+    Raises:
+        ConfigError: the grace period outlasts a trial, or a grid is asked of a continuous range.
+    """
+    grace_period, epochs = space.scheduler.grace_period, space.budget.epochs
+    if space.scheduler.name == "asha" and grace_period > epochs:
+        raise ConfigError(
+            f"{space.path}: scheduler: grace_period {grace_period} is longer than a trial, which "
+            f"has budget.epochs {epochs}; lower it or raise the epochs"
+        )
+    if space.search.name == "grid":
+        _check_grid(space)
+
+
+def check_values(space: SearchSpace) -> None:
+    """Build the configs from `fixed`, at both ends of every distribution, and at random places.
+
+    Raises:
+        ConfigError: a value lies outside the bounds of its config class, or values exclude
+            each other.
+    """
+    build_trial_config(space.model, space.fixed, where=f"{space.path}: fixed")
+    _check_extremes(space)
+    _check_combinations(space)
+
+
+def _check_grid(space: SearchSpace) -> None:
+    for parameter in space.parameters:
+        for alternative in parameter.alternatives:
+            try:
+                alternative.distribution.grid_values()
+            except ConfigError as cause:
+                raise ConfigError(f"{space.path}: search: {alternative.name}: {cause}") from cause
+
+
+def _check_extremes(space: SearchSpace) -> None:
+    by_key = {parameter.key: parameter for parameter in space.parameters}
+    for parameter in space.parameters:
+        for alternative in parameter.alternatives:
+            reached = {**space.fixed, **values_reaching(alternative, by_key)}
+            for value in alternative.distribution.extremes():
+                values = {**reached, parameter.key: value}
+                where = f"{space.path}: space: {alternative.name}"
+                build_trial_config(space.model, values, where=where)
+
+
+def _check_combinations(space: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    where = f"{space.path}: space: some combinations cannot be built; exclude them with 'when'"
+    for _ in range(_N_PROBES):
+        values = {**space.fixed, **space.sample(rng)}
+        build_trial_config(space.model, values, where=where)

@@ -1,0 +1,152 @@
+"""A study: all trials of one search, rebuilt from the event log."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+import pandas as pd
+
+from raymat.errors import RunError
+from raymat.properties import Task
+from raymat.tracking.events import Event
+from raymat.training.fit import EpochMetrics
+
+TrialStatus = Literal["running", "complete", "stopped", "failed"]
+
+
+@dataclass
+class TrialRecord:
+    """What is known of one trial.
+
+    Attributes:
+        number: 0 is the default configuration.
+        seed: of weights, order and dropout.
+        values: searched keys and their values.
+        config: the whole configuration by dotted key.
+        status: complete (ran to its end), stopped (by the scheduler or the time budget), failed.
+        epochs: finished epochs, in order.
+        facts: n_parameters, host, device.
+        error: why it failed.
+    """
+
+    number: int
+    seed: int
+    values: dict[str, Any]
+    config: dict[str, Any]
+    status: TrialStatus = "running"
+    epochs: list[EpochMetrics] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    def add_epoch(self, metrics: EpochMetrics) -> bool:
+        """Take one more epoch; False when it is known already, as after a resume."""
+        if self.epochs and metrics.epoch <= self.epochs[-1].epoch:
+            return False
+        self.epochs.append(metrics)
+        return True
+
+    def best(self, task: Task) -> EpochMetrics | None:
+        """Give the epoch with the best validation score, the earliest of equals."""
+        if not self.epochs:
+            return None
+        if task == "classification":
+            return max(self.epochs, key=lambda m: m.val_score)
+        return min(self.epochs, key=lambda m: m.val_score)
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of training and validation, without graph building."""
+        return sum(m.time_s for m in self.epochs)
+
+
+@dataclass
+class Study:
+    """All trials of a search, by number."""
+
+    task: Task
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event], task: Task) -> "Study":
+        """Rebuild a study from a run's event log."""
+        study = cls(task)
+        for event in events:
+            study.take(event)
+        return study
+
+    def take(self, event: Event) -> None:
+        """Take one event; those that are not about trials pass."""
+        match event["event"]:
+            case "trial_started":
+                record = TrialRecord(
+                    event["trial"], event["seed"], event["values"], event["config"]
+                )
+                self.trials.setdefault(event["trial"], record)
+            case "epoch":
+                keys = [f.name for f in fields(EpochMetrics)]
+                self.trials[event["trial"]].add_epoch(EpochMetrics(*(event[k] for k in keys)))
+                self.trials[event["trial"]].facts = event["facts"]
+            case "trial_ended":
+                record = self.trials[event["trial"]]
+                record.status, record.error = event["status"], event["error"]
+
+    def best_trial(self) -> TrialRecord:
+        """Give the trial with the best validation epoch; failed trials do not count.
+
+        Raises:
+            RunError: no trial has finished an epoch.
+        """
+        usable = [t for t in self.trials.values() if t.status != "failed" and t.epochs]
+        if not usable:
+            errors = {t.error for t in self.trials.values() if t.error}
+            first = f"; the first error was: {min(errors)}" if errors else ""
+            raise RunError(f"none of {len(self.trials)} trials finished an epoch{first}")
+        sign = -1.0 if self.task == "classification" else 1.0
+        return min(usable, key=lambda t: (sign * t.best(self.task).val_score, t.number))  # type: ignore[union-attr]
+
+    def counts(self) -> dict[str, int]:
+        """Count trials by status."""
+        statuses = [t.status for t in self.trials.values()]
+        return {s: statuses.count(s) for s in ("running", "complete", "stopped", "failed")}
+
+    def trial_table(self) -> pd.DataFrame:
+        """One row per trial, as `trials.parquet` holds it."""
+        return pd.DataFrame([self._trial_row(t) for t in self._in_order()])
+
+    def curve_table(self) -> pd.DataFrame:
+        """One row per trial and epoch, as `curves.parquet` holds it."""
+        rows = [
+            {"trial_id": f"{t.number:04d}", **asdict(m)} for t in self._in_order() for m in t.epochs
+        ]
+        columns = ["trial_id", "epoch", "train_loss", "val_score", "time_s"]
+        return pd.DataFrame(rows, columns=columns).rename(columns={"val_score": self.score_name})
+
+    @property
+    def score_name(self) -> str:
+        """What the validation score is called in tables."""
+        return "val_auc" if self.task == "classification" else "val_mae"
+
+    def _in_order(self) -> list[TrialRecord]:
+        return [self.trials[number] for number in sorted(self.trials)]
+
+    def _trial_row(self, trial: TrialRecord) -> dict[str, Any]:
+        best = trial.best(self.task)
+        return {
+            "trial_id": f"{trial.number:04d}",
+            "status": trial.status,
+            self.score_name: best.val_score if best else float("nan"),
+            "best_epoch": best.epoch if best else 0,
+            "epochs": len(trial.epochs),
+            "time_s": trial.time_s,
+            "n_parameters": trial.facts.get("n_parameters"),
+            "host": trial.facts.get("host"),
+            "device": trial.facts.get("device"),
+            "error": trial.error,
+            "seed": trial.seed,
+            **{f"config.{key}": _plain(value) for key, value in trial.config.items()},
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Lists do not mix with numbers in one Parquet column: write them as text."""
+    return str(value) if isinstance(value, list | tuple) else value

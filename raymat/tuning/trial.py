@@ -1,0 +1,78 @@
+"""One trial: one configuration trained on one split, the same for the same seed."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from raymat.models import load_spec
+from raymat.training.checkpoints import load_checkpoint, save_checkpoint
+from raymat.training.fit import EpochMetrics, Fit, FitData
+from raymat.tuning.trial_config import TrialConfig
+
+CHECKPOINT = "last.pt"
+
+
+class Trial:
+    """A trial being trained, with a checkpoint after every epoch.
+
+    A trial that finds its own checkpoint continues from it. The first `step` then gives the last
+    epoch of the checkpoint once more: whoever listened may have died before hearing of it.
+
+    Args:
+        config: what to train.
+        data: what it may see.
+        seed: of weights, order and dropout.
+        folder: where its checkpoint is kept; made if missing.
+        device: where to train.
+    """
+
+    def __init__(
+        self, config: TrialConfig, data: FitData, *, seed: int, folder: Path, device: str = "cpu"
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = folder / CHECKPOINT
+        self.device = device
+        self.fit = Fit(
+            load_spec(config.model),
+            config.architecture,
+            config.training,
+            data=data,
+            seed=seed,
+            device=device,
+        )
+        self._resumed = load_checkpoint(self.fit, self.checkpoint)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return self.fit.finished
+
+    def step(self) -> EpochMetrics:
+        """Train one epoch and write the checkpoint.
+
+        Raises:
+            DivergedError: a loss or prediction is not finite.
+            RunError: the checkpoint cannot be written.
+        """
+        if self._resumed:
+            self._resumed = False
+            return self.fit.history[-1]
+        metrics = self.fit.run_epoch()
+        save_checkpoint(self.fit, self.checkpoint)
+        return metrics
+
+    def facts(self) -> dict[str, Any]:
+        """Give what a trial table says besides scores."""
+        return {
+            "n_parameters": self.fit.n_parameters,
+            "host": platform.node(),
+            "device": self.device,
+        }
+
+
+def run_to_epoch(trial: Trial, epoch: int | None = None) -> Fit:
+    """Train a trial to its end, or to an epoch; then go back to its best weights."""
+    while not trial.finished and (epoch is None or trial.fit.epoch < epoch):
+        trial.step()
+    trial.fit.use_best_weights()
+    return trial.fit

@@ -1,0 +1,130 @@
+"""The whole configuration of one trial, and the dotted keys that reach into it.
+
+``model.n_conv`` is field `n_conv` of the model's own config class, ``training.lr`` field `lr` of
+`FitConfig`. Spaces, trial tables and ``best.yaml`` all use these keys.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import SerializeAsAny
+
+from raymat.config import Config, build_config, check_field
+from raymat.errors import ConfigError, did_you_mean
+from raymat.models import available, load_spec
+from raymat.training.config import FitConfig
+
+
+class TrialConfig(Config):
+    """One configuration: which model, its sizes, and how it is trained.
+
+    Attributes:
+        model: name of the model, one of ``raymat.models.available()``.
+        architecture: the model's own config, such as `CGCNNConfig`.
+        training: how it is fitted.
+    """
+
+    model: str
+    architecture: SerializeAsAny[Config]
+    training: FitConfig
+
+    def flat(self) -> dict[str, Any]:
+        """Give every value under its dotted key, such as ``model.n_conv``."""
+        parts = {"model": self.architecture, "training": self.training}
+        return {
+            f"{section}.{field}": value
+            for section, part in parts.items()
+            for field, value in part.model_dump(mode="json").items()
+        }
+
+    def to_yaml_dict(self) -> dict[str, Any]:
+        """Give ``{"model": name, "config": {dotted key: value}}``, which `from_dict` reads."""
+        return {"model": self.model, "config": self.flat()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], *, where: str) -> "TrialConfig":
+        """Rebuild a configuration; a key that is left out takes its default.
+
+        Args:
+            content: a mapping with `model` and `config`; other keys are not looked at.
+            where: what to call the source in a message, such as a file's path.
+
+        Raises:
+            ConfigError: the model or a key is unknown, or a value does not fit.
+        """
+        model, config = content.get("model"), content.get("config", {})
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"{where}: config: takes keys and values, found {config!r}")
+        sections = config_sections(model, where=where)
+        for key in config:
+            check_key(key, sections, where=f"{where}: config")
+        return build_trial_config(str(model), config, where=f"{where}: config")
+
+
+def config_sections(model: object, *, where: str) -> dict[str, type[Config]]:
+    """Give the config class that each first part of a dotted key lands in.
+
+    Raises:
+        ConfigError: no model has that name.
+    """
+    known = available()
+    if model not in known:
+        hint = did_you_mean(str(model), known)
+        what = "no model is named; add a line 'model: NAME'" if model is None else "unknown model"
+        raise ConfigError(f"{where}: {what}{f' {model!r}' if model is not None else ''}{hint}")
+    return {"model": load_spec(str(model)).config, "training": FitConfig}
+
+
+def check_key(key: object, sections: Mapping[str, type[Config]], *, where: str) -> None:
+    """Check that a dotted key reaches a field.
+
+    Raises:
+        ConfigError: it does not; the message names the closest key that does.
+    """
+    section, _, field = str(key).partition(".")
+    if section in sections and field:
+        check_field(sections[section], field, where=where, shown=str(key))
+        return
+    known = dotted_keys(sections)
+    same_field = [k for k in known if k.partition(".")[2] == (field or section)]
+    hint = did_you_mean(str(key), known) if len(same_field) != 1 else _meant(same_field[0])
+    starts = " or ".join(f"'{name}.'" for name in sections)
+    raise ConfigError(f"{where}: '{key}' does not begin with {starts}{hint}")
+
+
+def dotted_keys(sections: Mapping[str, type[Config]]) -> tuple[str, ...]:
+    """Give every key that a space may name."""
+    return tuple(f"{name}.{field}" for name, cls in sections.items() for field in cls.model_fields)
+
+
+def default_values(keys: Iterable[str], sections: Mapping[str, type[Config]]) -> dict[str, Any]:
+    """Give the default of each dotted key, as its config class has it."""
+    defaults = {
+        name: build_config(cls, {}, where=f"defaults of {cls.__name__}")
+        for name, cls in sections.items()
+    }
+    split = {key: key.partition(".") for key in keys}
+    return {key: getattr(defaults[name], field) for key, (name, _, field) in split.items()}
+
+
+def build_trial_config(model: str, values: Mapping[str, Any], *, where: str) -> TrialConfig:
+    """Build the typed configs from dotted keys that `check_key` accepts.
+
+    Raises:
+        ConfigError: a value does not fit.
+    """
+    architecture = config_sections(model, where=where)["model"]
+    return TrialConfig(
+        model=model,
+        architecture=build_config(architecture, _within("model", values), where=where),
+        training=build_config(FitConfig, _within("training", values), where=where),
+    )
+
+
+def _within(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = f"{section}."
+    return {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
+
+
+def _meant(key: str) -> str:
+    return f"; did you mean '{key}'?"

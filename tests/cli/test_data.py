@@ -1,0 +1,98 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from raymat.cli.data import app
+from raymat.data.crystals import CrystalSet
+from raymat.data.readers import TooManyRejectedError, load_crystals
+from raymat.data.writers import write_crystals
+from raymat.errors import DataError, RunError
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def broken(tmp_path: Path, twelve_crystals: CrystalSet) -> Path:
+    """Twelve crystals, the target of two of them missing."""
+    twelve_crystals = twelve_crystals.take(range(12))  # type: ignore[arg-type]
+    twelve_crystals.properties.loc[[3, 5], "y"] = None
+    write_crystals(twelve_crystals, tmp_path / "broken.parquet")
+    return tmp_path / "broken.parquet"
+
+
+def test_import_writes_the_parquet_and_the_rejected_rows(tmp_path: Path, broken: Path) -> None:
+    out = tmp_path / "out.parquet"
+    options = ["--target", "y", "--max-rejected", "0.2"]
+    result = runner.invoke(app, ["import", str(broken), "-o", str(out), *options])
+    assert result.exit_code == 0, result.output
+    assert "10 of 12 rows usable, 2 rejected" in result.output
+    assert len(load_crystals(str(out), target="y").crystals) == 10
+    rejected = pd.read_csv(tmp_path / "rejected.csv")
+    assert rejected["reason"].tolist() == ["target is missing: NaN or empty"] * 2
+
+
+def test_import_of_too_many_broken_rows_writes_nothing(tmp_path: Path, broken: Path) -> None:
+    out = tmp_path / "out.parquet"
+    result = runner.invoke(app, ["import", str(broken), "-o", str(out), "--target", "y"])
+    assert isinstance(result.exception, TooManyRejectedError)
+    assert not out.exists()
+
+
+def test_check_lists_reasons_and_rows(tmp_path: Path, broken: Path) -> None:
+    out = tmp_path / "report"
+    options = ["--target", "y", "--out", str(out)]
+    result = runner.invoke(app, ["check", str(broken), *options])
+    assert isinstance(result.exception, TooManyRejectedError)
+    assert "target is missing" in result.output
+    assert "SrTiO3-0" in result.output
+    assert len(pd.read_csv(out / "rejected.csv")) == 2
+    result = runner.invoke(app, ["check", str(broken), *options, "--max-rejected", "0.2"])
+    assert result.exit_code == 0
+    assert "10 of 12 rows usable, 2 rejected" in result.output
+
+
+def test_check_of_good_data_is_one_line() -> None:
+    result = runner.invoke(app, ["check", "delta", "--target", "bulk_modulus"])
+    assert result.exit_code == 0
+    assert result.output.count("\n") == 1
+    assert "delta: 71 of 71 rows usable, 0 rejected" in result.output
+
+
+def test_describe_prints_and_draws(tmp_path: Path) -> None:
+    options = ["--target", "log10_bulk_modulus", "--out", str(tmp_path / "d")]
+    result = runner.invoke(app, ["describe", "delta", *options])
+    assert result.exit_code == 0, result.output
+    for words in ("log10_bulk_modulus (log10(GPa))", "atoms per cell", "71 elements", "W 1",
+                  "random split: leakage: 0 of 7 test rows"):  # fmt: skip
+        assert words in result.output
+    assert (tmp_path / "d" / "delta.png").stat().st_size > 10_000
+
+
+def test_missing_file_is_a_data_error() -> None:
+    result = runner.invoke(app, ["describe", "no_such.parquet"])
+    assert isinstance(result.exception, DataError)
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = runner.invoke(app, ["describe", "delta", "--out", str(tmp_path / "file" / "d")])
+    assert isinstance(result.exception, RunError)
+    assert "cannot be made (Not a directory); choose another --out" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["import", "check", "describe"])
+def test_help_has_an_example(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: raymat data {command}" in " ".join(result.output.split())
+
+
+def test_importing_the_command_is_light() -> None:
+    heavy = ["numpy", "pandas", "pymatgen", "pyarrow", "ase", "matplotlib", "torch", "ray", "rich.console"]
+    code = f"import sys, raymat.cli.data; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(eval(found.stdout)) <= {"rich.console"}
