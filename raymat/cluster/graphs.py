@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import ray
 
+from raymat.cluster.tasks import start_task
 from raymat.data.crystals import CrystalSet
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table, concatenate_tables
@@ -45,8 +46,7 @@ def _build(
     chunks = [np.arange(i, min(i + CRYSTALS_PER_TASK, n)) for i in range(0, n, CRYSTALS_PER_TASK)]
     if len(chunks) == 1:
         return build_neighbor_table(crystals, config)
-    task = ray.remote(num_cpus=1)(build_neighbor_table)
-    futures = [task.remote(crystals.take(rows), config) for rows in chunks]
+    futures = [start_task(build_neighbor_table, crystals.take(rows), config) for rows in chunks]
     pending, done = list(futures), 0
     while pending:
         ready, pending = ray.wait(pending, num_returns=1)

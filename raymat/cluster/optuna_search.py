@@ -5,7 +5,6 @@ running for ever. Here complete is complete, stopped is pruned (with its learnin
 uses) and failed is failed. A resumed run is a new search that has been told its own past.
 """
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -39,13 +38,14 @@ class OptunaSearch(Searcher):
     """
 
     def __init__(self, space: SearchSpace, *, n_trials: int, past: Study, seed: int) -> None:
-        maximise = past.task == "classification"
-        super().__init__(metric="score", mode="max" if maximise else "min")
+        is_class = past.task == "classification"
+        super().__init__(metric="score", mode="max" if is_class else "min")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.space = space
-        self._direction = "maximize" if maximise else "minimize"
+        self._task = past.task
         self._study = optuna.create_study(
-            direction=self._direction, sampler=_make_sampler(space, seed + len(past.trials))
+            direction="maximize" if is_class else "minimize",
+            sampler=_make_sampler(space, seed + len(past.trials)),
         )
         self._asked: dict[str, optuna.Trial | None] = {}
         self._n_trials = n_trials
@@ -65,7 +65,7 @@ class OptunaSearch(Searcher):
         """Say whether any trial is left to run."""
         return bool(self._waiting) or self._next < self._n_trials
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         """Give the next trial: its number, seed and searched values; or that none is left."""
         if self._waiting:
             record = self._waiting.popleft()
@@ -120,11 +120,7 @@ class OptunaSearch(Searcher):
         distributions = self._distributions(record)
         if distributions is None:
             return None
-        best, scores = math.nan, {}
-        for metrics in record.epochs:  # what was reported is the best score so far
-            better = max if self._direction == "maximize" else min
-            best = metrics.val_score if math.isnan(best) else better(best, metrics.val_score)
-            scores[metrics.epoch] = best
+        best = record.best_so_far(self._task)
         states = {
             "complete": TrialState.COMPLETE,
             "stopped": TrialState.PRUNED,
@@ -135,8 +131,8 @@ class OptunaSearch(Searcher):
             state=states[record.status],
             params={a.name: record.values[key] for key, a in active.items()},
             distributions=distributions,
-            value=best if record.status == "complete" else None,
-            intermediate_values=scores,
+            value=best[-1] if record.status == "complete" else None,
+            intermediate_values={m.epoch: b for m, b in zip(record.epochs, best, strict=True)},
         )
 
     def _ask_again(self, record: TrialRecord) -> optuna.Trial | None:

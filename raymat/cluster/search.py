@@ -8,7 +8,7 @@ from ray import tune
 
 from raymat.cluster.asha import make_scheduler
 from raymat.cluster.connect import cluster_cpus, cluster_gpus
-from raymat.cluster.optuna_search import OptunaSearch
+from raymat.cluster.optuna_search import DEFAULT_TRIAL, OptunaSearch
 from raymat.cluster.trainable import TrialRunner, trial_folder
 from raymat.errors import ClusterError
 from raymat.tracking.run_directory import RunDirectory
@@ -23,18 +23,22 @@ DEFAULT_GPU_SHARE = 0.25
 
 
 def search(
-    request: TuneRequest, space: SearchSpace, data: FitData, *, run: RunDirectory, past: Study
+    request: TuneRequest,
+    space: SearchSpace,
+    data: FitData,
+    *,
+    resources: Resources,
+    run: RunDirectory,
 ) -> Study:
-    """Run the trials of a space that are not in `past`, and give all of them.
+    """Run the trials of a space that the run's log does not hold yet, and give all of them.
 
     Raises:
         ClusterError: the cluster can never place a trial.
     """
     study = Study.from_events(run.events(), data.task)
-    searcher = OptunaSearch(space, n_trials=space.budget.trials, past=past, seed=request.seed)
+    searcher = OptunaSearch(space, n_trials=space.budget.trials, past=study, seed=request.seed)
     if not searcher.has_work():
         return study
-    resources = trial_resources(request, space)
     run.emit("search_started", trials=searcher.n_trials, **resources.model_dump())
     trainable = tune.with_parameters(
         TrialRunner,
@@ -50,7 +54,7 @@ def search(
             metric="score",
             mode=searcher.mode,
             search_alg=searcher,
-            scheduler=make_scheduler(space, past),
+            scheduler=make_scheduler(space, study),
             num_samples=-1,
             max_concurrent_trials=request.concurrency,
             time_budget_s=request.time_budget_s,
@@ -60,6 +64,7 @@ def search(
             name="tune",
             storage_path=str(scratch),
             callbacks=[_Recorder(run, study, space)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
             verbose=0,
         ),
@@ -101,7 +106,7 @@ def _fits(asked: Resources, node: dict[str, Any]) -> bool:
     return bool(has.get("CPU", 0) >= asked.cpu and has.get("GPU", 0) >= asked.gpu)
 
 
-class _Recorder(tune.Callback):  # type: ignore[misc]
+class _Recorder(tune.Callback):
     """Writes what Ray Tune says of the trials into the event log."""
 
     def __init__(self, run: RunDirectory, study: Study, space: SearchSpace) -> None:
@@ -110,7 +115,7 @@ class _Recorder(tune.Callback):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray keeps a copy of its settings; a run is resumed from the log instead
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         asked = trial.config
         if asked["trial"] in self.study.trials:
             self.run.emit("trial_resumed", trial=asked["trial"])
@@ -120,7 +125,7 @@ class _Recorder(tune.Callback):  # type: ignore[misc]
         self._write("trial_started", **started, config=config)
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         number = trial.config["trial"]
         if "score" not in result:
@@ -130,23 +135,27 @@ class _Recorder(tune.Callback):  # type: ignore[misc]
             return  # said once more after a resume
         self._write("epoch", trial=number, **result["metrics"], facts=result["facts"])
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
         if last.get("error"):
             self._end(trial, "failed", last["error"])
         else:
             self._end(trial, "complete" if last.get("finished") else "stopped", None)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        message = str(trial.get_error() or "its process died").strip().splitlines()[-1]
-        self._end(trial, "failed", f"{message} (after {MAX_RESTARTS} restarts)")
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = str(trial.get_error() or "its process died").strip()
+        folder = trial_folder(self.run.path, trial.config["trial"])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(error + "\n", encoding="utf-8")
+        message = error.splitlines()[-1]
+        self._end(trial, "failed", f"{message} (after {MAX_RESTARTS} restarts; see {folder})")
 
     def _end(self, trial: Any, status: str, error: str | None) -> None:
         number = trial.config["trial"]
         self._write("trial_ended", durable=True, trial=number, status=status, error=error)
         # The winner is trained again from its seed, so a trial that ended needs no checkpoint;
         # but the default is scored as it stands.
-        if number != 0:
+        if number != DEFAULT_TRIAL and status != "failed":
             shutil.rmtree(trial_folder(self.run.path, number), ignore_errors=True)
 
     def _write(self, event: str, **values: Any) -> None:

@@ -22,7 +22,9 @@ class TrialRunner(tune.Trainable):
     and no score, so that the search is told of a failure and nothing is tried again.
     """
 
-    def setup(
+    _trial: Trial | None = None
+
+    def setup(  # type: ignore[override]  # tune.with_parameters fills what follows `config`
         self, config: dict[str, Any], data: FitData, space: SearchSpace, folder: str, n_cpus: int
     ) -> None:
         """Prepare the first trial of this process; Ray Tune calls it."""
@@ -55,20 +57,26 @@ class TrialRunner(tune.Trainable):
             "done": trial.finished,
         }
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Leave nothing with Ray: a trial keeps its own checkpoint in the run directory."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Take nothing from Ray: see `save_checkpoint`."""
+
     def _begin(self, config: dict[str, Any]) -> None:
         self._asked = config
-        self._trial: Trial | None = None
+        self._trial = None
 
     def _make_trial(self) -> Trial:
-        number = self._asked["trial"]
-        self._trial = Trial(
+        trial = Trial(
             self._space.configure(self._asked["values"]),
             self._data,
             seed=self._asked["seed"],
-            folder=trial_folder(self._folder, number),
+            folder=trial_folder(self._folder, self._asked["trial"]),
             device=self._device,
         )
-        return self._trial
+        self._trial = trial
+        return trial
 
     def _epoch(self) -> int:
         return self._trial.fit.epoch + 1 if self._trial else 0

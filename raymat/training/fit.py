@@ -195,7 +195,7 @@ class Fit:
         learned = self._learned[torch.from_numpy(rows)].to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
         loss = _loss(self.model(graph), learned, task=self.data.task, name=self.config.loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()

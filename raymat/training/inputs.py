@@ -24,14 +24,14 @@ class RunInputs:
 
     Attributes:
         crystals: all usable crystals.
-        property: the target.
+        prop: the target.
         split: which part each crystal is in.
         source: where the crystals come from.
         leakage: test rows with near relatives among the training rows.
     """
 
     crystals: CrystalSet
-    property: Property
+    prop: Property
     split: Split
     source: DataSource
     leakage: Leakage
@@ -39,7 +39,7 @@ class RunInputs:
     @property
     def targets(self) -> NDArray[np.float64]:
         """(n_crystals,) in the target's unit."""
-        return self.crystals.target(self.property.name)
+        return self.crystals.target(self.prop.name)
 
     def fit_data(self, table: NeighborTable) -> FitData:
         """Give what training may see: everything but the test rows."""
@@ -48,7 +48,7 @@ class RunInputs:
             targets=self.targets,
             train=self.split.rows("train"),
             validation=self.split.rows("validation"),
-            task=self.property.task,
+            task=self.prop.task,
         )
 
     def elements(self) -> tuple[int, ...]:
@@ -61,9 +61,9 @@ class RunInputs:
         rows = {part: len(self.split.rows(part)) for part in ("train", "validation", "test")}
         return {
             "data": asdict(self.source),
-            "target": self.property.name,
-            "unit": self.property.unit,
-            "task": self.property.task,
+            "target": self.prop.name,
+            "unit": self.prop.unit,
+            "task": self.prop.task,
             "split": {**self.split.config.model_dump(), "sha256": self.split.sha256, "rows": rows},
             "leakage": asdict(self.leakage),
         }

@@ -1,9 +1,12 @@
 """What a space must satisfy as a whole before anything starts."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from raymat.errors import ConfigError
-from raymat.tuning.parameters import values_reaching
+from raymat.tuning.distributions import Scalar
+from raymat.tuning.parameters import Alternative, values_reaching
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial_config import build_trial_config
 
@@ -48,14 +51,19 @@ def _check_grid(space: SearchSpace) -> None:
 
 
 def _check_extremes(space: SearchSpace) -> None:
+    for alternative, values in extreme_values(space):
+        where = f"{space.path}: space: {alternative.name}"
+        build_trial_config(space.model, {**space.fixed, **values}, where=where)
+
+
+def extreme_values(space: SearchSpace) -> Iterator[tuple[Alternative, dict[str, Scalar]]]:
+    """Give values that put one key at a time to each end of each of its distributions."""
     by_key = {parameter.key: parameter for parameter in space.parameters}
     for parameter in space.parameters:
         for alternative in parameter.alternatives:
-            reached = {**space.fixed, **values_reaching(alternative, by_key)}
+            reached = values_reaching(alternative, by_key)
             for value in alternative.distribution.extremes():
-                values = {**reached, parameter.key: value}
-                where = f"{space.path}: space: {alternative.name}"
-                build_trial_config(space.model, values, where=where)
+                yield alternative, {**reached, parameter.key: value}
 
 
 def _check_combinations(space: SearchSpace) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from itertools import accumulate
 from typing import Any, Literal
 
 import pandas as pd
@@ -52,6 +53,11 @@ class TrialRecord:
         if task == "classification":
             return max(self.epochs, key=lambda m: m.val_score)
         return min(self.epochs, key=lambda m: m.val_score)
+
+    def best_so_far(self, task: Task) -> list[float]:
+        """Give the best validation score up to and including each epoch."""
+        better = max if task == "classification" else min
+        return list(accumulate((m.val_score for m in self.epochs), better))
 
     @property
     def time_s(self) -> float:

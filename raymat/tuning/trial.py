@@ -71,8 +71,7 @@ class Trial:
 
 
 def run_to_epoch(trial: Trial, epoch: int | None = None) -> Fit:
-    """Train a trial to its end, or to an epoch; then go back to its best weights."""
+    """Train a trial to its end, or to an epoch."""
     while not trial.finished and (epoch is None or trial.fit.epoch < epoch):
         trial.step()
-    trial.fit.use_best_weights()
     return trial.fit

@@ -10,7 +10,7 @@ def test_delta_is_whole_and_physical() -> None:
     assert (loaded.source.name, loaded.source.path) == ("delta", None)
     assert (len(crystals), loaded.source.n_rejected) == (71, 0)
     moduli = dict(zip(crystals.material_ids, crystals.target("bulk_modulus"), strict=True))
-    # WIEN2k values of the Delta table, GPa: silicon 88.5, diamond-like carbon (graphite) 208
+    # WIEN2k row of silicon in the Delta table, GPa
     assert moduli["delta-Si"] == pytest.approx(88.545)
     np.testing.assert_allclose(
         crystals.target("log10_bulk_modulus"), np.log10(crystals.target("bulk_modulus"))

@@ -50,9 +50,14 @@ def test_shared_sample_round_trip(tmp_path: Path, shared: Path) -> None:
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="stop"), atomic_file(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("stop")
+
+    def write_half() -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 

@@ -13,7 +13,8 @@ from raymat.reports.data_figures import description_figure, save_description_fig
     ("z", "position"),
     [
         (1, (1, 1)), (2, (18, 1)), (5, (13, 2)), (11, (1, 3)), (21, (3, 4)), (56, (2, 6)),
-        (57, (3, 8.4)), (70, (16, 8.4)), (71, (3, 6)), (72, (4, 6)), (86, (18, 6)), (100, (14, 9.4)),
+        (57, (3, 8.4)), (70, (16, 8.4)), (71, (3, 6)), (72, (4, 6)), (86, (18, 6)),
+        (100, (14, 9.4)),
     ],
 )  # fmt: skip
 def test_positions(z: int, position: tuple[float, float]) -> None:

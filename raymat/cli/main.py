@@ -1,0 +1,155 @@
+"""The `raymat` command: finds the subcommand, turns errors into one line and an exit code.
+
+A subcommand's file is imported only when it is asked for, so ``raymat --help`` is instant.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import raymat
+from raymat.errors import DivergedError, RaymatError, did_you_mean
+
+# name -> (module, one line of help); the module's `app` is the command
+COMMANDS = {
+    "tune": ("raymat.cli.tune", "Search a space of configurations; refit and score the winner."),
+    "resume": ("raymat.cli.resume", "Continue an interrupted run."),
+    "train": ("raymat.cli.train", "Fit one configuration, such as a run's best.yaml."),
+    "predict": ("raymat.cli.predict", "Predict a property of crystals with a trained model."),
+    "data": ("raymat.cli.data", "Bring crystals in, check them, look at them."),
+}
+DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+_HELP = """Find good crystal-property models: tune them, train them, predict with them.
+
+Example, without any data of your own: raymat tune --space cgcnn
+"""
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports the file of a command when the command is asked for."""
+
+    _is_listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the base class's signature
+        """Give the names of all commands, in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Give a command; for a list of all of them, one that knows its help line only."""
+        if cmd_name not in COMMANDS:
+            ctx.fail(f"no command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)}")
+        module, line = COMMANDS[cmd_name]
+        if self._is_listing:
+            return TyperCommand(cmd_name, help=line)
+        app = importlib.import_module(module).app
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help of the group itself, importing no command."""
+        self._is_listing = True
+        super().format_help(ctx, formatter)
+        self._is_listing = False
+
+
+app = typer.Typer(cls=LazyGroup, add_completion=False, help=_HELP)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show the full traceback of an error.")
+    ] = False,
+) -> None:
+    """Options of `raymat` itself."""
+    if version:
+        typer.echo(f"raymat {raymat.__version__}")
+    elif ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    is_debug = "--debug" in arguments  # known to the commands for their help; acted on here
+    code = run([a for a in arguments if a != "--debug"], is_debug=is_debug)
+    _flush()
+    sys.exit(code)
+
+
+def run(arguments: list[str], *, is_debug: bool = False) -> int:
+    """Run the command line and give its exit code; no exception leaves it."""
+    try:
+        command = typer.main.get_command(app)
+        with command.make_context("raymat", arguments) as ctx:
+            command.invoke(ctx)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.TyperException as error:
+        return _say_usage(error)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # leave in peace
+        _say("interrupted")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  the last resort: no traceback unless asked for
+        return _say_error(error, is_debug=is_debug)
+    return DONE
+
+
+def exit_code(error: Exception) -> int:
+    """Give 2 for input that cannot be used, 1 for a run that failed."""
+    if isinstance(error, DivergedError) or not isinstance(error, RaymatError):
+        return FAILED
+    return int(getattr(error, "exit_code", UNUSABLE))
+
+
+def _say_error(error: Exception, *, is_debug: bool) -> int:
+    if is_debug:
+        traceback.print_exception(error)
+    elif isinstance(error, BrokenPipeError):
+        return FAILED  # whoever read the output has left, such as `head`
+    elif isinstance(error, RaymatError):
+        _say(f"error: {_one_line(error)}")
+    elif isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}" if error.filename else _one_line(error)
+        _say(f"error: {what}")
+    else:
+        advice = "run again with --debug for the traceback"
+        _say(f"internal error: {type(error).__name__}: {_one_line(error)} ({advice})")
+    return exit_code(error)
+
+
+def _say_usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    message = error.format_message().strip()
+    if not message or "\n" in message:  # a group without a command: the message is its help
+        typer.echo(message)
+        return UNUSABLE
+    path = context.command_path if context else "raymat"
+    _say(f"error: {message[0].lower()}{message[1:].rstrip('.')}; see `{path} --help`")
+    return UNUSABLE
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or "no message"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

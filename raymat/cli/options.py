@@ -1,0 +1,187 @@
+"""Options that several commands share, and what their values mean."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from raymat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raymat.data.splits import SplitConfig
+
+SplitKind = Literal["random", "formula", "chemical_system", "kfold"]
+
+_DATA, _MACHINE, _OUTPUT = "Data", "Machine", "Output"
+SEARCH_PANEL = "Search"
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv,"
+        " or the name of a built-in set.",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="Property column to learn.",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+Split = Annotated[
+    SplitKind | None,
+    typer.Option(
+        "--split",
+        metavar="KIND",
+        help="random, formula (no reduced formula in two parts), chemical_system or kfold.",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+MaxRejected = Annotated[
+    float | None,
+    typer.Option(
+        "--max-rejected",
+        min=0.0,
+        max=1.0,
+        metavar="SHARE",
+        help="Largest share of unusable rows; 0.05 unless given.",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        metavar="N",
+        help="Of split, search and training.",
+        rich_help_panel=SEARCH_PANEL,
+        show_default=False,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        min=1,
+        metavar="N",
+        help="Epochs of a trial that nothing stops.",
+        rich_help_panel=SEARCH_PANEL,
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Run directory; runs/COMMAND-NAME-TIME unless given.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus",
+        min=0.0,
+        metavar="F",
+        help="GPUs per trial, such as 0.25 or 1; 0 for none. Uses what is there unless given.",
+        rich_help_panel=_MACHINE,
+        show_default=False,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDR",
+        help="A Ray cluster, HOST:PORT or auto; a local Ray is started and stopped without it.",
+        rich_help_panel=_MACHINE,
+        show_default=False,
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        min=1,
+        metavar="N",
+        help="Trials at a time; as many as fit unless given.",
+        rich_help_panel=_MACHINE,
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="CPU threads of PyTorch. One makes a run on a CPU repeat bit by bit.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="No progress, only the result.", rich_help_panel=_OUTPUT)
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the full traceback of an error.", rich_help_panel=_OUTPUT),
+]
+
+_SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+_BUDGET = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
+_BUDGET_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
+
+
+def parse_time_budget(text: str) -> float:
+    """Give the seconds of a time such as ``90s``, ``30m`` or ``1h30m``.
+
+    Raises:
+        ConfigError: it is no such time, names a unit twice, or is nothing.
+    """
+    compact = text.replace(" ", "").lower()
+    parts = _BUDGET_PART.findall(compact) if _BUDGET.fullmatch(compact) else []
+    units = [unit for _, unit in parts]
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds <= 0 or units != sorted(set(units), key=list(_SECONDS).index):
+        raise ConfigError(f"--time-budget {text}: expected a time such as 90s, 30m or 1h30m")
+    return seconds
+
+
+def default_run_directory(command: str, name: str) -> Path:
+    """Give ``runs/<command>-<name>-<local time>``."""
+    safe = re.sub(r"[^\w.-]+", "_", name)
+    return Path("runs") / f"{command}-{safe}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def absolute_source(source: str) -> str:
+    """Give a data source that means the same in every working directory."""
+    from raymat.data.builtin import BUILTIN
+
+    path = Path(source).expanduser()
+    return source if source in BUILTIN or not path.exists() else str(path.absolute())
+
+
+def choose_split(
+    base: "SplitConfig | None", kind: SplitKind | None, seed: int | None
+) -> "SplitConfig":
+    """Give the split of the file (or the default one) with what the options change."""
+    from raymat.data.splits import SplitConfig
+
+    changes = {"kind": kind, "seed": seed}
+    given = {key: value for key, value in changes.items() if value is not None}
+    return (base or SplitConfig()).model_copy(update=given)

@@ -1,0 +1,212 @@
+"""What a terminal says of a run, kept up to date by the run's events."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from raymat.tracking.events import Event
+
+RECENT_S = 60.0  # throughput is that of the last minute
+
+
+@dataclass
+class TrialView:
+    """One trial as the terminal shows it.
+
+    Attributes:
+        number: of the trial.
+        epochs_planned: epochs if nothing stops it.
+        started: seconds since 1970, of this start or resume.
+        epoch: the last finished one.
+        last: its validation score.
+        best: the best validation score so far, of epoch `best_epoch`.
+    """
+
+    number: int
+    epochs_planned: int
+    started: float
+    epoch: int = 0
+    last: float = float("nan")
+    best: float = float("nan")
+    best_epoch: int = 0
+
+    def take(self, event: Event, *, is_higher_better: bool) -> None:
+        """Take one finished epoch."""
+        score = event["val_score"]
+        self.epoch, self.last = event["epoch"], float("nan") if score is None else score
+        if self.best_epoch == 0 or (self.last > self.best if is_higher_better else self.last < self.best):
+            self.best, self.best_epoch = self.last, self.epoch
+
+
+@dataclass
+class RunState:
+    """Counts, the best trial, throughput and the time that is left.
+
+    Attributes:
+        phase: what is going on.
+        data: values of the event "data".
+        total: trials of the search, 0 while unknown.
+        trials: all trials met.
+        running: their numbers, in order of start.
+        ended: status -> number of trials.
+        walls: wall seconds of the trials that ended in this session.
+        most_at_once: most trials seen running at the same time.
+    """
+
+    phase: str = "starting"
+    data: Event = field(default_factory=dict)
+    total: int = 0
+    trials: dict[int, TrialView] = field(default_factory=dict)
+    running: list[int] = field(default_factory=list)
+    ended: dict[str, int] = field(
+        default_factory=lambda: {"complete": 0, "stopped": 0, "failed": 0}
+    )
+    walls: list[float] = field(default_factory=list)
+    most_at_once: int = 0
+    started: float = field(default_factory=time.time)
+    _epoch_times: list[float] = field(default_factory=list)
+
+    def replay(self, events: list[Event]) -> None:
+        """Take what was logged before this session; nothing of it is running now."""
+        for event in events:
+            self.take(event)
+        self.running, self.phase, self.started = [], "resuming", time.time()
+        self._epoch_times, self.most_at_once = [], 0
+
+    def take(self, event: Event) -> None:
+        """Take one event; unknown ones pass."""
+        handler = getattr(self, f"_take_{event['event']}", None)
+        if handler is not None:
+            handler(event)
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether the validation score is an AUC."""
+        return self.data.get("task") == "classification"
+
+    @property
+    def score_name(self) -> str:
+        """Name of the validation score."""
+        return "AUC" if self.is_higher_better else "MAE"
+
+    @property
+    def n_ended(self) -> int:
+        """Trials that ended, however."""
+        return sum(self.ended.values())
+
+    def best(self) -> TrialView | None:
+        """Give the trial with the best validation score so far."""
+        scored = [t for t in self.trials.values() if t.best == t.best]  # not nan
+        sign = -1.0 if self.is_higher_better else 1.0
+        return min(scored, key=lambda t: (sign * t.best, t.number), default=None)
+
+    def crystals_per_s(self, now: float) -> float:
+        """Training crystals passed per second by all trials, over the last minute."""
+        rows = self.data.get("split", {}).get("rows", {}).get("train", 0)
+        recent = [t for t in self._epoch_times if t > now - RECENT_S]
+        begun = max(self._search_started(), now - RECENT_S)
+        return len(recent) * float(rows) / max(now - begun, 1e-3) if recent else 0.0
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimate: mean wall time of ended trials x work left / trials at once.
+
+        None before a trial has ended. With one trial only, its epochs are the measure.
+        """
+        if self.total == 0 or not self.running:
+            return None
+        if self.total == 1:
+            return _left_of_one(self.trials[self.running[0]], now)
+        if not self.walls:
+            return None
+        mean = sum(self.walls) / len(self.walls)
+        waiting = max(0, self.total - self.n_ended - len(self.running))
+        ages = [now - self.trials[n].started for n in self.running]
+        unfinished = sum(max(0.0, mean - age) for age in ages)
+        return (waiting * mean + unfinished) / max(1, self.most_at_once)
+
+    def _search_started(self) -> float:
+        starts = [self.trials[n].started for n in self.trials if n in self.running]
+        return min([*starts, *self._epoch_times[:1]], default=self.started)
+
+    def _take_data(self, event: Event) -> None:
+        self.data, self.phase = event, "reading done"
+
+    def _take_graphs(self, event: Event) -> None:
+        self.phase = f"building graphs: {event['done']:,} of {event['total']:,} crystals"
+
+    def _take_graphs_ready(self, event: Event) -> None:
+        del event
+        self.phase = "graphs ready"
+
+    def _take_search_started(self, event: Event) -> None:
+        self.total, self.phase = event["trials"], "training trials"
+
+    def _take_trial_started(self, event: Event) -> None:
+        number, planned = event["trial"], event["config"].get("training.epochs", 0)
+        self.trials[number] = TrialView(number, planned, _seconds(event))
+        self._run(number)
+
+    def _take_trial_resumed(self, event: Event) -> None:
+        trial = self.trials.get(event["trial"])
+        if trial is not None:
+            trial.started = _seconds(event)
+            self._run(trial.number)
+
+    def _take_epoch(self, event: Event) -> None:
+        trial = self.trials.get(event["trial"])
+        if trial is not None:
+            trial.take(event, is_higher_better=self.is_higher_better)
+            self._epoch_times.append(_seconds(event))
+
+    def _take_trial_ended(self, event: Event) -> None:
+        number = event["trial"]
+        self.ended[event["status"]] += 1
+        if number in self.running:
+            self.running.remove(number)
+            self.walls.append(_seconds(event) - self.trials[number].started)
+
+    def _take_refit_started(self, event: Event) -> None:
+        self.phase = f"training the winner again (trial {event['trial']})"
+        if event.get("role", "winner") != "winner":
+            self.phase = "training the winner again and scoring the default"
+
+    def _take_scored(self, event: Event) -> None:
+        del event
+        self.phase = "scored"
+
+    def _run(self, number: int) -> None:
+        self.running.append(number)
+        self.most_at_once = max(self.most_at_once, len(self.running))
+
+
+def _seconds(event: Event) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+def _left_of_one(trial: TrialView, now: float) -> float | None:
+    if trial.epoch == 0:
+        return None
+    return (now - trial.started) / trial.epoch * max(0, trial.epochs_planned - trial.epoch)
+
+
+def say_duration(seconds: float) -> str:
+    """Give a time for people: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def say_data(event: dict[str, Any]) -> str:
+    """Give one line on the data, the target and the split."""
+    data, split = event["data"], event["split"]
+    unit = f" [{event['unit']}]" if event["unit"] else ""
+    rows = split["rows"]
+    parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
+    return (
+        f"data: {data['name']}, {data['n_used']:,} crystals ({data['n_rejected']:,} rejected);"
+        f" target {event['target']}{unit}; {split['kind']} split: {parts}"
+    )

@@ -1,0 +1,55 @@
+"""What every command that works in a run directory does about Ctrl-C and failures."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from raymat.cli.progress import RunProgress
+from raymat.errors import DivergedError, RunError
+
+INTERRUPTED = 130
+
+
+class FailedRunError(RunError):
+    """A run that had begun and failed: exit code 1, not 2 for unusable input."""
+
+    exit_code = 1
+
+
+@contextmanager
+def running(path: Path, progress: RunProgress) -> Iterator[None]:
+    """Show progress; on Ctrl-C or SIGTERM say how the run at `path` is continued, and exit 130.
+
+    Raises:
+        FailedRunError: the run failed after it had begun.
+        typer.Exit: it was interrupted.
+    """
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with progress:
+            yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
+        sys.stderr.write(f"{_farewell(path)}\n")
+        raise typer.Exit(INTERRUPTED) from None
+    except (RunError, DivergedError) as error:
+        if not progress.has_begun:
+            raise
+        raise FailedRunError(f"{error} (run: {path})") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _farewell(path: Path) -> str:
+    if (path / "run.json").exists():
+        return f"interrupted; continue with: raymat resume {path}"
+    return "interrupted before the run began"

@@ -1,0 +1,212 @@
+"""After a search: the winner trained again from its seed, and everything scored once."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+import yaml
+
+from raymat.cluster.optuna_search import DEFAULT_TRIAL
+from raymat.cluster.tasks import start_task
+from raymat.cluster.trainable import trial_folder
+from raymat.features.neighbor_table import NeighborTable
+from raymat.tracking.run_directory import RunDirectory
+from raymat.training.fit import FitData
+from raymat.training.inputs import RunInputs
+from raymat.training.metrics import bootstrap_mean_interval
+from raymat.training.model_files import save_model
+from raymat.training.results import (
+    FitResult,
+    conclude,
+    prediction_table,
+    score_baselines,
+    score_part,
+    to_trained_model,
+)
+from raymat.tuning.request import TuneRequest
+from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.settings import Resources
+from raymat.tuning.study import Study, TrialRecord
+from raymat.tuning.trial import Trial, run_to_epoch
+from raymat.tuning.trial_config import TrialConfig
+
+
+def finish(
+    study: Study,
+    request: TuneRequest,
+    space: SearchSpace,
+    *,
+    inputs: RunInputs,
+    table: NeighborTable,
+    resources: Resources,
+    run: RunDirectory,
+) -> dict[str, Any]:
+    """Refit the winner, score it, the default and the baselines, and write the run's files.
+
+    The default is trial 0 as it stands, trained on where the time budget cut it off. Both are
+    scored on the test rows here for the first time.
+
+    Raises:
+        RunError: no trial finished an epoch.
+    """
+    winner, default = study.best_trial(), study.trials[DEFAULT_TRIAL]
+    write_tables(study, run)
+    _write_best_yaml(winner, request, run)
+    data = ray.put(inputs.fit_data(table))
+    refit = _Refit(study, space, data, resources, run)
+    pending = {"winner": refit.start(winner, "winner")}
+    if default.status != "failed":
+        pending["default"] = refit.start(default, "default")
+    baselines = start_task(score_baselines, inputs, table, seed=request.seed)
+    results: dict[str, FitResult] = {role: ray.get(task) for role, task in pending.items()}
+    _write_winner(winner, results["winner"], space, inputs, run)
+    metrics = _metrics(winner, results, inputs) | {"baselines": ray.get(baselines)}
+    run.write_text("metrics.json", json.dumps(metrics, indent=2) + "\n")
+    run.emit("scored", durable=True, metrics=metrics)
+    shutil.rmtree(run.path / "trials", ignore_errors=True)  # checkpoints; the model is in best/
+    return metrics
+
+
+class _Refit:
+    """Trains the winner from scratch, and the default from where it stands, as Ray tasks."""
+
+    def __init__(
+        self,
+        study: Study,
+        space: SearchSpace,
+        data: Any,
+        resources: Resources,
+        run: RunDirectory,
+    ) -> None:
+        self.study, self.space, self.data = study, space, data
+        self.resources, self.run = resources, run
+
+    def start(self, record: TrialRecord, role: str) -> Any:
+        """Start one; the result is a `FitResult`."""
+        best = record.best(self.study.task)
+        epoch = best.epoch if best and role == "winner" else None
+        folder = trial_folder(self.run.path, record.number)
+        if role == "winner":
+            folder = folder.parent / "winner"
+        self.run.emit("refit_started", role=role, trial=record.number, epoch=epoch)
+        return start_task(
+            _train_to_epoch,
+            self.space.configure(record.values),
+            self.data,
+            seed=record.seed,
+            folder=folder,
+            epoch=epoch,
+            n_cpus=max(1, int(self.resources.cpu)),
+            cpu=self.resources.cpu,
+            gpu=self.resources.gpu,
+        )
+
+
+def _train_to_epoch(
+    config: TrialConfig,
+    data: FitData,
+    *,
+    seed: int,
+    folder: Path,
+    epoch: int | None,
+    n_cpus: int,
+) -> FitResult:
+    torch.set_num_threads(n_cpus)
+    device = "cuda" if ray.get_gpu_ids() else "cpu"
+    return conclude(
+        run_to_epoch(Trial(config, data, seed=seed, folder=folder, device=device), epoch)
+    )
+
+
+def _metrics(
+    winner: TrialRecord, results: dict[str, FitResult], inputs: RunInputs
+) -> dict[str, Any]:
+    """Give `metrics.json`; `winner` and `default` also say which trial and epoch they are."""
+    best = results["winner"]
+    metrics: dict[str, Any] = {
+        "target": inputs.prop.name,
+        "unit": inputs.prop.unit,
+        "task": inputs.prop.task,
+        "winner": {
+            "trial": winner.number,
+            "seed": winner.seed,
+            "epoch": best.best.epoch,
+            "val_score_in_search": winner.epochs[best.best.epoch - 1].val_score,
+            "val_score_refitted": best.best.val_score,
+        },
+        "test": score_part(inputs, "test", best.predictions),
+        "validation": score_part(inputs, "validation", best.predictions),
+        "leakage": inputs.facts()["leakage"],
+    }
+    default = results.get("default")
+    if default is not None:
+        scores = score_part(inputs, "test", default.predictions)
+        metrics["default"] = {"trial": DEFAULT_TRIAL, "epoch": default.best.epoch, **scores}
+        if inputs.prop.task == "regression":
+            metrics["difference"] = _paired_difference(results, inputs)
+    return metrics
+
+
+def _paired_difference(results: dict[str, FitResult], inputs: RunInputs) -> dict[str, Any]:
+    """MAE of the winner minus that of the default, row by row, so that hard rows cancel."""
+    rows = inputs.split.rows("test")
+    targets = inputs.targets[rows]
+    errors = {role: np.abs(r.predictions[rows] - targets) for role, r in results.items()}
+    gains = errors["winner"] - errors["default"]
+    return {"mae": float(gains.mean()), "mae_ci95": bootstrap_mean_interval(gains)}
+
+
+def _write_winner(
+    winner: TrialRecord,
+    result: FitResult,
+    space: SearchSpace,
+    inputs: RunInputs,
+    run: RunDirectory,
+) -> None:
+    config = space.configure(winner.values)
+    training = {
+        "settings": config.training.model_dump(mode="json"),
+        "trial": winner.number,
+        "seed": winner.seed,
+        "best_epoch": result.best.epoch,
+        "data_sha256": inputs.source.sha256,
+        "split_sha256": inputs.split.sha256,
+    }
+    model = to_trained_model(config.model, config.architecture, result, inputs, training)
+    save_model(model, run.path / "best")
+    with run.replacing("predictions.parquet") as path:
+        prediction_table(inputs, result.predictions).to_parquet(path, index=False)
+    run.emit(
+        "refit_ended",
+        trial=winner.number,
+        epoch=result.best.epoch,
+        val_score=result.best.val_score,
+        trial_val_score=winner.epochs[result.best.epoch - 1].val_score,
+    )
+
+
+def write_tables(study: Study, run: RunDirectory) -> None:
+    """Write `trials.parquet` and `curves.parquet`."""
+    with run.replacing("trials.parquet") as path:
+        study.trial_table().to_parquet(path, index=False)
+    with run.replacing("curves.parquet") as path:
+        study.curve_table().to_parquet(path, index=False)
+
+
+def _write_best_yaml(winner: TrialRecord, request: TuneRequest, run: RunDirectory) -> None:
+    content = {
+        "model": request.space["model"],
+        "config": winner.config,
+        "seed": winner.seed,
+        "data": request.data,
+        "target": request.target,
+        "split": request.split.model_dump(mode="json"),
+        "max_rejected": request.max_rejected,
+    }
+    heading = f"# The winner of {run.path.name}: trial {winner.number:04d}.\n"
+    heading += "# Train it again with: raymat train --config best.yaml\n"
+    run.write_text("best.yaml", heading + yaml.safe_dump(content, sort_keys=False))

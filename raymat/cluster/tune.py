@@ -1,0 +1,90 @@
+"""`raymat tune`: search a space, train the winner again, score it once on the test rows."""
+
+from pathlib import Path
+from typing import Any
+
+from raymat.cluster.connect import ray_session
+from raymat.cluster.finish import finish
+from raymat.cluster.graphs import find_or_build_table
+from raymat.cluster.search import search, trial_resources
+from raymat.config import build_config
+from raymat.errors import RunError
+from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.models import load_spec
+from raymat.tracking.run_directory import Listener, RunDirectory
+from raymat.training.inputs import RunInputs, load_inputs
+from raymat.training.results import graph_facts
+from raymat.tuning.request import TuneRequest
+from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.space import parse_space
+from raymat.tuning.space_checks import extreme_values
+
+
+def tune(
+    request: TuneRequest, out: Path, *, listeners: tuple[Listener, ...] = ()
+) -> dict[str, Any]:
+    """Run a search into a new run directory and give the content of its `metrics.json`.
+
+    Raises:
+        DataError: the data cannot be used.
+        RunError: the folder cannot be used, or no trial finished an epoch.
+        ClusterError: Ray cannot be reached or can never place a trial.
+        KeyboardInterrupt: on Ctrl-C; `resume` continues the run.
+    """
+    header = {"command": "tune", "arguments": request.model_dump(mode="json"), "seed": request.seed}
+    with RunDirectory.create(out, header, listeners=listeners) as run:
+        return _run(request, run)
+
+
+def resume_tune(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[str, Any]:
+    """Continue an interrupted or failed search; nothing that is finished is done again.
+
+    Raises:
+        RunError: the folder is no such run, is complete, or another process is at work in it.
+    """
+    with RunDirectory.reopen(path, listeners=listeners) as run:
+        header = run.header
+        if header.get("command") != "tune":
+            raise RunError(f"{path}: a {header.get('command')} run, not a tune run")
+        request = build_config(TuneRequest, header["arguments"], where=f"{path}/run.json")
+        return _run(request, run)
+
+
+def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
+    space = parse_space(request.space, path=request.space_path)
+    inputs = load_inputs(
+        run,
+        source=request.data,
+        target=request.target,
+        split_config=request.split,
+        max_rejected=request.max_rejected,
+    )
+    with ray_session(request.address):
+        resources = trial_resources(request, space)
+        table = _find_table(space, inputs, run)
+        study = search(request, space, inputs.fit_data(table), resources=resources, run=run)
+        return finish(
+            study, request, space, inputs=inputs, table=table, resources=resources, run=run
+        )
+
+
+def _find_table(space: SearchSpace, inputs: RunInputs, run: RunDirectory) -> NeighborTable:
+    config = widest_neighbors(space)
+    table = find_or_build_table(
+        inputs.crystals,
+        config,
+        on_progress=lambda done, total: run.mention("graphs", done=done, total=total),
+    )
+    run.emit("graphs_ready", **graph_facts(table))
+    return table
+
+
+def widest_neighbors(space: SearchSpace) -> NeighborConfig:
+    """Give the neighbors that hold every graph of a space: each smaller graph is a slice."""
+    spec = load_spec(space.model)
+    settings = [{}, *(values for _, values in extreme_values(space))]
+    views = [spec.graph(space.configure(values).architecture) for values in settings]
+    return NeighborConfig(
+        cutoff=max(view.cutoff for view in views),
+        max_neighbors=max(view.max_neighbors for view in views),
+    )

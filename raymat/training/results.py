@@ -1,0 +1,126 @@
+"""What a run says at its end: predictions of every row, scores, the model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raymat.config import Config
+from raymat.data.scaling import TargetScaling
+from raymat.data.splits import Part
+from raymat.errors import RunError
+from raymat.features.neighbor_table import NeighborTable
+from raymat.models._spec import CrystalModel
+from raymat.training.baselines import composition_baseline, composition_features, mean_baseline
+from raymat.training.fit import EpochMetrics, Fit
+from raymat.training.inputs import RunInputs
+from raymat.training.metrics import score_predictions
+from raymat.training.model_files import TrainedModel
+
+Floats = NDArray[np.float64]
+
+
+def score_part(inputs: RunInputs, part: Part, predictions: Floats) -> dict[str, Any]:
+    """Score predictions of all crystals on the rows of one part."""
+    rows = inputs.split.rows(part)
+    return score_predictions(inputs.prop.task, inputs.targets[rows], predictions[rows])
+
+
+def score_baselines(inputs: RunInputs, table: NeighborTable, *, seed: int) -> dict[str, Any]:
+    """Score the two baselines on the test rows.
+
+    Both learn from the training rows only, like the model they are compared with.
+    """
+    train, test = inputs.split.rows("train"), inputs.split.rows("test")
+    targets, task = inputs.targets, inputs.prop.task
+    predictions = {
+        "mean": mean_baseline(targets[train], len(test)),
+        "composition": composition_baseline(
+            composition_features(table), targets, train=train, predict=test, task=task, seed=seed
+        ),
+    }
+    return {
+        name: score_predictions(task, targets[test], values) for name, values in predictions.items()
+    }
+
+
+def prediction_table(inputs: RunInputs, predictions: Floats) -> pd.DataFrame:
+    """Give `predictions.parquet`: one row per crystal that the split uses."""
+    table = pd.DataFrame(
+        {
+            "material_id": inputs.crystals.material_ids,
+            "part": inputs.split.parts,
+            "target": inputs.targets,
+            "prediction": predictions,
+        }
+    )
+    return table[table["part"] != "unused"].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fit at its end, on the weights of its best epoch.
+
+    Attributes:
+        best: the best validation epoch.
+        network: on the CPU.
+        scaling: between network output and the target's unit.
+        predictions: (n_crystals,) of all crystals.
+        epochs: epochs trained.
+    """
+
+    best: EpochMetrics
+    network: CrystalModel
+    scaling: TargetScaling
+    predictions: Floats
+    epochs: int
+
+
+def conclude(fitting: Fit) -> FitResult:
+    """Go back to a fit's best weights and predict every crystal.
+
+    Raises:
+        RunError: it has no finished epoch.
+    """
+    if fitting.best is None:
+        raise RunError("no epoch was finished, so there is no model")
+    fitting.use_best_weights()
+    predictions = fitting.predict(np.arange(len(fitting.data.table)))
+    return FitResult(
+        best=fitting.best,
+        network=fitting.model.cpu(),
+        scaling=fitting.scaling,
+        predictions=predictions,
+        epochs=fitting.epoch,
+    )
+
+
+def to_trained_model(
+    name: str, config: Config, result: FitResult, inputs: RunInputs, training: dict[str, Any]
+) -> TrainedModel:
+    """Join a fit's result with what is needed to predict later; `training` is for the reader."""
+    return TrainedModel(
+        name=name,
+        config=config,
+        network=result.network,
+        target=inputs.prop.name,
+        unit=inputs.prop.unit,
+        task=inputs.prop.task,
+        scaling=result.scaling,
+        elements=inputs.elements(),
+        training=training,
+    )
+
+
+def graph_facts(table: NeighborTable) -> dict[str, Any]:
+    """Give what a run says of its graphs: size, memory, and sites that a tie makes ambiguous."""
+    return {
+        **table.config.model_dump(),
+        "n_crystals": len(table),
+        "n_atoms": len(table.atomic_numbers),
+        "megabytes": round(table.nbytes / 1e6, 3),
+        "ambiguous_sites": int(table.n_ambiguous.sum()),
+        "ambiguous_crystals": int((table.n_ambiguous > 0).sum()),
+    }
