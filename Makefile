@@ -1,0 +1,37 @@
+# `make tune` and `make test` do all the set-up; the plain lines they run stand in README.md.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# torch is named first and exactly, so that a CPU build which is at hand is taken.
+TORCH  ?= torch==2.13.0
+
+.PHONY: tune test test-slow lint clean
+
+tune: $(VENV)/installed            ## search CGCNN on the built-in data set, under two minutes
+	$(BIN)/raymat tune --space cgcnn --trials 24 --epochs 40
+
+test: $(VENV)/installed-dev        ## everything that runs within a few minutes
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed-dev   ## longer proofs
+	$(BIN)/python -m pytest -m "slow"
+
+lint: $(VENV)/installed-dev        ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'raymat needs Python 3.11 to 3.13; run make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:                             ## remove the environment
+	rm -rf $(VENV)
