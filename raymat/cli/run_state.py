@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from raymat.tracking.events import Event
 
@@ -35,7 +34,8 @@ class TrialView:
         """Take one finished epoch."""
         score = event["val_score"]
         self.epoch, self.last = event["epoch"], float("nan") if score is None else score
-        if self.best_epoch == 0 or (self.last > self.best if is_higher_better else self.last < self.best):
+        better = self.last > self.best if is_higher_better else self.last < self.best
+        if self.best_epoch == 0 or better:
             self.best, self.best_epoch = self.last, self.epoch
 
 
@@ -66,13 +66,15 @@ class RunState:
     most_at_once: int = 0
     started: float = field(default_factory=time.time)
     _epoch_times: list[float] = field(default_factory=list)
+    _training_since: float | None = None
 
     def replay(self, events: list[Event]) -> None:
         """Take what was logged before this session; nothing of it is running now."""
         for event in events:
             self.take(event)
         self.running, self.phase, self.started = [], "resuming", time.time()
-        self._epoch_times, self.most_at_once = [], 0
+        self.walls, self._epoch_times = [], []
+        self.most_at_once, self._training_since = 0, None
 
     def take(self, event: Event) -> None:
         """Take one event; unknown ones pass."""
@@ -105,8 +107,8 @@ class RunState:
         """Training crystals passed per second by all trials, over the last minute."""
         rows = self.data.get("split", {}).get("rows", {}).get("train", 0)
         recent = [t for t in self._epoch_times if t > now - RECENT_S]
-        begun = max(self._search_started(), now - RECENT_S)
-        return len(recent) * float(rows) / max(now - begun, 1e-3) if recent else 0.0
+        begun = max(self._training_since or now, now - RECENT_S)
+        return len(recent) * float(rows) / max(now - begun, 1e-3)
 
     def seconds_left(self, now: float) -> float | None:
         """Estimate: mean wall time of ended trials x work left / trials at once.
@@ -125,10 +127,6 @@ class RunState:
         unfinished = sum(max(0.0, mean - age) for age in ages)
         return (waiting * mean + unfinished) / max(1, self.most_at_once)
 
-    def _search_started(self) -> float:
-        starts = [self.trials[n].started for n in self.trials if n in self.running]
-        return min([*starts, *self._epoch_times[:1]], default=self.started)
-
     def _take_data(self, event: Event) -> None:
         self.data, self.phase = event, "reading done"
 
@@ -142,16 +140,20 @@ class RunState:
     def _take_search_started(self, event: Event) -> None:
         self.total, self.phase = event["trials"], "training trials"
 
+    def _take_training_started(self, event: Event) -> None:
+        threads = f", {event['threads']} threads" if event["threads"] > 1 else ""
+        self.total, self.phase = 1, f"training on {event['device']}{threads}"
+
     def _take_trial_started(self, event: Event) -> None:
         number, planned = event["trial"], event["config"].get("training.epochs", 0)
         self.trials[number] = TrialView(number, planned, _seconds(event))
-        self._run(number)
+        self._run(number, _seconds(event))
 
     def _take_trial_resumed(self, event: Event) -> None:
         trial = self.trials.get(event["trial"])
         if trial is not None:
             trial.started = _seconds(event)
-            self._run(trial.number)
+            self._run(trial.number, trial.started)
 
     def _take_epoch(self, event: Event) -> None:
         trial = self.trials.get(event["trial"])
@@ -162,6 +164,8 @@ class RunState:
     def _take_trial_ended(self, event: Event) -> None:
         number = event["trial"]
         self.ended[event["status"]] += 1
+        if event["status"] == "failed" and number in self.trials:
+            self.trials[number].best = float("nan")  # it cannot win
         if number in self.running:
             self.running.remove(number)
             self.walls.append(_seconds(event) - self.trials[number].started)
@@ -175,8 +179,11 @@ class RunState:
         del event
         self.phase = "scored"
 
-    def _run(self, number: int) -> None:
-        self.running.append(number)
+    def _run(self, number: int, since: float) -> None:
+        if number not in self.running:
+            self.running.append(number)
+        if self._training_since is None:
+            self._training_since = since
         self.most_at_once = max(self.most_at_once, len(self.running))
 
 
@@ -188,25 +195,3 @@ def _left_of_one(trial: TrialView, now: float) -> float | None:
     if trial.epoch == 0:
         return None
     return (now - trial.started) / trial.epoch * max(0, trial.epochs_planned - trial.epoch)
-
-
-def say_duration(seconds: float) -> str:
-    """Give a time for people: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def say_data(event: dict[str, Any]) -> str:
-    """Give one line on the data, the target and the split."""
-    data, split = event["data"], event["split"]
-    unit = f" [{event['unit']}]" if event["unit"] else ""
-    rows = split["rows"]
-    parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
-    return (
-        f"data: {data['name']}, {data['n_used']:,} crystals ({data['n_rejected']:,} rejected);"
-        f" target {event['target']}{unit}; {split['kind']} split: {parts}"
-    )

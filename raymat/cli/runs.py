@@ -45,7 +45,7 @@ def running(path: Path, progress: RunProgress) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

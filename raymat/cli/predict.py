@@ -1,0 +1,201 @@
+"""``raymat predict``: apply a trained model to crystals."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raymat.cli import options
+from raymat.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from raymat.data.crystals import CrystalSet
+    from raymat.training.model_files import TrainedModel
+
+app = typer.Typer()
+
+_SHOWN_ROWS = 10
+_ENDINGS = (".parquet", ".csv")
+_DEFAULT_MAX_REJECTED = 0.05
+
+
+@app.command()
+def predict(
+    crystals: Annotated[
+        str,
+        typer.Argument(
+            metavar="CRYSTALS",
+            help="Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or the"
+            " name of a built-in set. No target is needed.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model",
+            metavar="DIR",
+            help="A model folder, such as RUN/best, or a run directory.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FILE", help="A .parquet or .csv file to write."),
+    ] = Path("predictions.parquet"),
+    max_rejected: options.MaxRejected = None,
+    gpus: options.Gpus = None,
+    threads: options.Threads = 1,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Predict a property of crystals; rows that cannot be used are listed in rejected.csv.
+
+    Example: raymat predict --model runs/tune-cgcnn-20250301-101500/best new.parquet -o new.csv
+    """
+    if out.suffix not in _ENDINGS:
+        raise ConfigError(f"-o {out}: expected a name that ends in {' or '.join(_ENDINGS)}")
+    from raymat.data.readers import load_crystals
+    from raymat.data.writers import write_rejected
+    from raymat.training.device import choose_device, use_threads
+    from raymat.training.model_files import load_model
+
+    use_threads(threads)
+    device = choose_device(gpus)
+    trained = load_model(find_model(model))
+    limit = _DEFAULT_MAX_REJECTED if max_rejected is None else max_rejected
+    loaded = load_crystals(crystals, max_rejected=limit)
+    _warn_of_new_elements(trained, loaded.crystals)
+    table = prediction_table(trained, loaded.crystals, device)
+    write_table(table, out, unit=trained.unit)
+    write_rejected(loaded.rejected, out.with_name("rejected.csv"))
+    if not quiet:
+        _show_head(trained, table)
+    _say_summary(trained, loaded.crystals, table)
+    rejected = f", {len(loaded.rejected):,} rejected" if len(loaded.rejected) else ""
+    typer.echo(f"{out}: {len(table):,} predictions{rejected}")
+
+
+def find_model(folder: Path) -> Path:
+    """Give the model folder: the one named, or the one inside the run directory named."""
+    inside = folder / "best"
+    is_run = not (folder / "model.json").exists() and (inside / "model.json").exists()
+    return inside if is_run else folder
+
+
+def prediction_table(
+    model: "TrainedModel", crystals: "CrystalSet", device: str = "cpu"
+) -> "pd.DataFrame":
+    """Give ``material_id, formula, prediction``, one row per crystal, in the model's unit.
+
+    For classes the prediction is the probability of class 1.
+    """
+    import pandas as pd
+
+    from raymat.data.composition import reduced_formulas
+    from raymat.features.local_table import find_or_build_local_table
+
+    neighbors = find_or_build_local_table(crystals, model.neighbors)
+    return pd.DataFrame(
+        {
+            "material_id": crystals.material_ids,
+            "formula": reduced_formulas(crystals),
+            "prediction": model.predict(neighbors, device),
+        }
+    )
+
+
+def new_elements(model: "TrainedModel", crystals: "CrystalSet") -> dict[str, int]:
+    """Count the crystals that hold each element the model never met in training."""
+    from raymat.data.composition import SYMBOLS, element_totals
+
+    known = {SYMBOLS[z - 1] for z in model.elements}
+    return {symbol: n for symbol, n in element_totals(crystals).items() if symbol not in known}
+
+
+def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
+    """Write Parquet, with the unit in the field's metadata, or CSV, as the name ends.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from raymat.data.writers import atomic_file
+
+    with atomic_file(path) as temporary:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrow = pa.Table.from_pandas(table, preserve_index=False)
+        index = arrow.schema.get_field_index("prediction")
+        field = arrow.schema.field(index).with_metadata({"unit": unit})
+        pq.write_table(arrow.cast(arrow.schema.set(index, field)), temporary)
+
+
+def _warn_of_new_elements(model: "TrainedModel", crystals: "CrystalSet") -> None:
+    found = new_elements(model, crystals)
+    if found:
+        listed = ", ".join(f"{symbol} ({n:,})" for symbol, n in found.items())
+        sys.stderr.write(
+            f"warning: elements that the model never met in training (crystals): {listed};"
+            " predictions with them are guesses\n"
+        )
+
+
+def _show_head(model: "TrainedModel", table: "pd.DataFrame") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    kind = "P(class 1)" if model.task == "classification" else model.unit
+    shown = Table(box=box.SIMPLE)
+    for name in ("material_id", "formula"):
+        shown.add_column(name)
+    shown.add_column(f"{model.target} ({kind})" if kind else model.target, justify="right")
+    for row in table.head(_SHOWN_ROWS).itertuples():
+        shown.add_row(str(row.material_id), str(row.formula), f"{row.prediction:.4g}")
+    hidden = len(table) - _SHOWN_ROWS
+    if hidden > 0:
+        shown.caption = f"and {hidden:,} more rows"
+    Console(highlight=False).print(shown)
+
+
+def _say_summary(model: "TrainedModel", crystals: "CrystalSet", table: "pd.DataFrame") -> None:
+    values = table["prediction"]
+    typer.echo(
+        f"{model.target}: mean {values.mean():.4g}, from {values.min():.4g} to {values.max():.4g}"
+        f" {model.unit}".rstrip()
+    )
+    score = score_against_data(model, crystals, table)
+    if score:
+        typer.echo(score)
+
+
+def score_against_data(
+    model: "TrainedModel", crystals: "CrystalSet", table: "pd.DataFrame"
+) -> str | None:
+    """Give one line on the error, if the data hold numbers under the name of the target."""
+    import numpy as np
+    import pandas as pd
+
+    from raymat.training.metrics import validation_score
+
+    if model.target not in crystals.properties:
+        return None
+    column = pd.to_numeric(crystals.properties[model.target], errors="coerce")
+    targets = column.to_numpy(dtype=np.float64)
+    has_target = np.isfinite(targets)
+    if not has_target.any():
+        return None
+    predictions = table["prediction"].to_numpy()
+    score = validation_score(model.task, targets[has_target], predictions[has_target])
+    name = "AUC" if model.task == "classification" else "MAE"
+    unit = "" if model.task == "classification" else f" {model.unit}"
+    return f"against the data's own {model.target}: {name} {score:.4g}{unit} on" + (
+        f" {int(has_target.sum()):,} rows (training rows of the model may be among them)"
+    )

@@ -1,0 +1,119 @@
+"""The words and numbers of the progress display."""
+
+from typing import Any
+
+from raymat.cli.run_state import RunState, TrialView
+from raymat.tracking.events import Event
+
+
+def say_duration(seconds: float) -> str:
+    """Give a time for people: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def with_unit(value: float, unit: str) -> str:
+    """Give a score with its unit, if it has one."""
+    return f"{value:.4g} {unit}".rstrip()
+
+
+def say_data(event: Event) -> str:
+    """Give one line on the data, the target and the split."""
+    data, split, rows = event["data"], event["split"], event["split"]["rows"]
+    unit = f" [{event['unit']}]" if event["unit"] else ""
+    parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
+    return (
+        f"data: {data['name']}, {data['n_used']:,} crystals ({data['n_rejected']:,} rejected);"
+        f" target: {event['target']}{unit}; {split['kind']} split: {parts}"
+    )
+
+
+def say_graphs(event: Event) -> str:
+    """Give one line on the finished graphs."""
+    tied = event.get("ambiguous_crystals")
+    ties = f"; {tied:,} crystals have tied neighbors at the cut" if tied else ""
+    return (
+        f"graphs: {event['max_neighbors']} neighbors within {event['cutoff']:g} Å of"
+        f" {event['n_atoms']:,} atoms, {event['megabytes']:.3g} MB{ties}"
+    )
+
+
+def say_search(event: Event) -> str:
+    """Give one line on the search that begins."""
+    cpu, gpu = event.get("cpu", 0), event.get("gpu", 0)
+    each = f"{cpu:g} CPU" + (f" and {gpu:g} GPU" if gpu else "")
+    return f"search: {event['trials']:,} trials, {each} each"
+
+
+def say_end(trial: TrialView, event: Event, state: RunState) -> str:
+    """Give one line on a trial that ended."""
+    status, epochs = event["status"], f"{trial.epoch} epoch" + ("s" if trial.epoch != 1 else "")
+    if status == "failed":
+        return f"trial {trial.number} failed after {epochs}: {event['error']}"
+    score = with_unit(trial.best, state.data.get("unit", ""))
+    best = f"best validation {state.score_name} {score} in epoch {trial.best_epoch}"
+    return f"trial {trial.number} {status} after {epochs}: {best}"
+
+
+def say_counts(state: RunState) -> str:
+    """Give how many trials are where; of a single one, how far it is."""
+    if state.total == 1 and state.running:
+        trial = state.trials[state.running[0]]
+        return f"epoch {trial.epoch:,} of {trial.epochs_planned:,}"
+    parts = [f"{n:,} {status}" for status, n in state.ended.items() if n or status != "failed"]
+    total = f" of {state.total:,}" if state.total else ""
+    ended = f"{state.n_ended:,}{total} trials ended ({', '.join(parts)})"
+    return f"{ended}, {len(state.running)} running" if state.running else ended
+
+
+def say_best(state: RunState) -> str:
+    """Give the best trial so far."""
+    best = state.best()
+    if best is None:
+        return "no finished epoch yet"
+    score = with_unit(best.best, state.data.get("unit", ""))
+    return (
+        f"best validation {state.score_name} {score} (trial {best.number}, epoch {best.best_epoch})"
+    )
+
+
+def say_time(state: RunState, now: float) -> str:
+    """Give throughput, elapsed and remaining time."""
+    parts = [f"{say_duration(now - state.started)} elapsed"]
+    left = state.seconds_left(now)
+    if left is not None:
+        parts.append(f"about {say_duration(left)} left")
+    speed = state.crystals_per_s(now)
+    if speed > 0:
+        parts.insert(0, f"{speed:,.0f} crystals/s")
+    return ", ".join(parts)
+
+
+def say_status(state: RunState, now: float) -> str:
+    """Give everything in one line, for a terminal that is none."""
+    if not state.trials:
+        return f"{state.phase}, {say_time(state, now)}"
+    return f"{say_counts(state)}; {say_best(state)}; {say_time(state, now)}"
+
+
+def say_event(event: Event, state: RunState) -> list[str]:
+    """Give the lines that an event deserves for good, apart from the changing status."""
+    kind = event["event"]
+    if kind == "data":
+        return [say_data(event), event["leakage_line"]]
+    if kind == "trial_ended":
+        return [say_end(state.trials[event["trial"]], event, state)]
+    say: Any = {"graphs_ready": say_graphs, "search_started": say_search}.get(kind)
+    if kind in ("refit_started", "training_started"):
+        return [state.phase]
+    return [say(event)] if say else []
+
+
+def say_end_of_session(state: RunState, now: float) -> str:
+    """Give the one line that stays when a run has ended or was interrupted."""
+    counts = f"{say_counts(state)}; " if state.total != 1 else ""
+    return f"{counts}{say_best(state)}; {say_duration(now - state.started)}"

@@ -1,0 +1,74 @@
+"""``raymat resume``: continue an interrupted run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raymat.cli import options
+from raymat.errors import RunError
+
+if TYPE_CHECKING:
+    from raymat.cli.progress import RunProgress
+
+app = typer.Typer()
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)],
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Continue an interrupted or failed run; nothing that is finished is done again.
+
+    Example: raymat resume runs/tune-cgcnn-20250301-101500
+    """
+    from raymat.tracking.run_directory import read_header
+
+    header = read_header(run)
+    command = str(header.get("command"))
+    if header.get("status") == "complete":
+        typer.echo(f"{run}: the run is complete, nothing is left to do")
+        return
+    if command not in _CONTINUE:
+        raise RunError(f"{run}: a run of `raymat {command}` cannot be continued by this version")
+    from raymat.cli.progress import RunProgress
+    from raymat.tracking.events import read_events
+
+    progress = RunProgress(f"{command} (resumed)", quiet=quiet)
+    progress.state.replay(read_events(run / "events.jsonl"))
+    _CONTINUE[command](run, header, progress)
+
+
+def _continue_tune(run: Path, header: dict[str, Any], progress: "RunProgress") -> None:
+    from raymat.cli.results import show_tune_result
+    from raymat.cli.runs import running
+    from raymat.cli.tune import next_steps
+
+    with running(run, progress):
+        from raymat.cluster.tune import resume_tune
+
+        metrics = resume_tune(run, listeners=(progress,))
+    asked = header["arguments"]
+    steps = next_steps(run, Path(asked["space_path"]).stem, asked["data"])
+    show_tune_result(metrics, run, next_steps=steps)
+
+
+def _continue_train(run: Path, header: dict[str, Any], progress: "RunProgress") -> None:
+    del header
+    from raymat.cli.results import show_train_result
+    from raymat.cli.runs import running
+
+    with running(run, progress):
+        from raymat.tuning.train import resume_train
+
+        metrics = resume_train(run, listeners=(progress,))
+    show_train_result(metrics, run)
+
+
+_CONTINUE: dict[str, Callable[[Path, dict[str, Any], "RunProgress"], None]] = {
+    "tune": _continue_tune,
+    "train": _continue_train,
+}

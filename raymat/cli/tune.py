@@ -1,0 +1,142 @@
+"""``raymat tune``: search a space of configurations."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raymat.cli import options
+from raymat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raymat.tuning.request import TuneRequest
+    from raymat.tuning.search_space import SearchSpace
+
+app = typer.Typer()
+
+_BUILTIN = "delta"
+
+
+@app.command()
+def tune(
+    space: Annotated[
+        str,
+        typer.Option(
+            "--space",
+            metavar="NAME_OR_FILE",
+            help="A shipped space, such as cgcnn, or a YAML file.",
+            show_default=False,
+        ),
+    ],
+    data: options.Data = None,
+    target: options.Target = None,
+    split: options.Split = None,
+    max_rejected: options.MaxRejected = None,
+    seed: options.Seed = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            min=1,
+            metavar="N",
+            help="Configurations to try, the default one included.",
+            rich_help_panel=options.SEARCH_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    epochs: options.Epochs = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            "--time-budget",
+            metavar="TIME",
+            help="When no trial goes on, such as 90s, 30m or 1h30m.",
+            rich_help_panel=options.SEARCH_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    concurrency: options.Concurrency = None,
+    gpus: options.Gpus = None,
+    address: options.Address = None,
+    out: options.Out = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Search a space: Ray Tune, Optuna, ASHA; then refit the winner and score it once.
+
+    What is left out stands in the space's file. Ctrl-C leaves a run that `raymat resume` continues.
+
+    Example: raymat tune --space cgcnn --data elastic.parquet --target log10_G_VRH --trials 32
+    """
+    from raymat.tuning.space import read_space
+
+    budget_s = options.parse_time_budget(time_budget) if time_budget else None
+    found = read_space(space).with_budget(trials=trials, epochs=epochs)
+    source, column = choose_data(found, data, target)
+    from raymat.config import build_config
+    from raymat.tuning.request import TuneRequest
+
+    given = {"max_rejected": max_rejected, "seed": seed}
+    request = build_config(
+        TuneRequest,
+        {
+            "space": dict(found.content),
+            "space_path": found.path,
+            "data": options.absolute_source(source),
+            "target": column,
+            "split": options.choose_split(found.split, split, seed),
+            "address": address,
+            "time_budget_s": budget_s,
+            "concurrency": concurrency,
+            "gpus": gpus,
+            **{key: value for key, value in given.items() if value is not None},
+        },
+        where="options",
+    )
+    name = Path(space).stem
+    _run(request, name, out or options.default_run_directory("tune", name), quiet=quiet)
+
+
+def choose_data(space: "SearchSpace", data: str | None, target: str | None) -> tuple[str, str]:
+    """Give source and target: those of the options, else those of the space.
+
+    Raises:
+        ConfigError: one of them stands nowhere, or the data are new and the target is not named.
+    """
+    source = data or space.data
+    if source is None:
+        raise ConfigError(f"--data is needed: {space.path} names no data")
+    if target is None and source != space.data:
+        raise ConfigError(
+            f"--target is needed with --data {source}: the property column to learn,"
+            " such as --target log10_G_VRH"
+        )
+    column = target or space.target
+    if column is None:
+        raise ConfigError(f"--target is needed: {space.path} names none")
+    return source, column
+
+
+def _run(request: "TuneRequest", name: str, out: Path, *, quiet: bool) -> None:
+    from raymat.cli.progress import RunProgress
+    from raymat.cli.results import show_tune_result
+    from raymat.cli.runs import running
+
+    progress = RunProgress(f"tune {name}", quiet=quiet)
+    with running(out, progress):
+        from raymat.cluster.tune import tune as run_tune
+
+        metrics = run_tune(request, out, listeners=(progress,))
+    show_tune_result(metrics, out, next_steps=next_steps(out, name, request.data))
+
+
+def next_steps(run: Path, space: str, data: str) -> list[str]:
+    """Give the commands to go on with; after the built-in data also one for real data."""
+    from raymat.cli.results import say_predict, say_train
+
+    steps = [say_train(run), say_predict(run)]
+    if data == _BUILTIN:
+        command = f"raymat tune --space {space} --data your.parquet --target COLUMN"
+        steps.append(f"with your data:   {command}")
+        steps.append("look at it first: raymat data describe your.parquet --target COLUMN")
+    return steps

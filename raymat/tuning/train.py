@@ -1,0 +1,220 @@
+"""`raymat train`: fit one configuration in this process and score it once on the test rows."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from raymat.config import Config, build_config
+from raymat.data.splits import SplitConfig
+from raymat.errors import RaymatError, RunError
+from raymat.features.local_table import find_or_build_local_table
+from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.models import load_spec
+from raymat.tracking.run_directory import Listener, RunDirectory
+from raymat.training.device import choose_device, use_threads
+from raymat.training.fit import EpochMetrics, FitData
+from raymat.training.inputs import RunInputs, load_inputs
+from raymat.training.model_files import save_model
+from raymat.training.results import (
+    FitResult,
+    conclude,
+    graph_facts,
+    prediction_table,
+    score_baselines,
+    score_part,
+    to_trained_model,
+)
+from raymat.tuning.run_files import write_best_yaml, write_study_tables
+from raymat.tuning.study import Study
+from raymat.tuning.trial import Trial
+from raymat.tuning.trial_config import TrialConfig
+
+TRIAL = 0  # the only one of the run
+TRIALS = "trials"  # folder of its checkpoint
+
+
+class TrainRequest(Config):
+    """A training, completely described.
+
+    Attributes:
+        config: ``{"model": name, "config": {dotted key: value}}``.
+        config_path: where it was read from, for messages.
+        data: a file, a folder or the name of a built-in set.
+        target: the column to learn.
+        split: how rows are divided.
+        seed: of weights, order and dropout.
+        max_rejected: share of unusable rows that is tolerated.
+        gpus: 0 trains on the CPU; None on a GPU if there is one.
+        threads: CPU threads; with one, a run on a CPU repeats bit by bit.
+    """
+
+    config: dict[str, Any]
+    config_path: str
+    data: str
+    target: str
+    split: SplitConfig
+    seed: int = Field(0, ge=0)
+    max_rejected: float = Field(0.05, ge=0.0, le=1.0)
+    gpus: float | None = Field(None, ge=0.0)
+    threads: int = Field(1, ge=1)
+
+
+def train(
+    request: TrainRequest, out: Path, *, listeners: tuple[Listener, ...] = ()
+) -> dict[str, Any]:
+    """Train into a new run directory and give the content of its `metrics.json`.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        DataError: the data cannot be used.
+        RunError: the folder cannot be used.
+        DivergedError: a loss or prediction was not finite.
+    """
+    header = {"command": "train", "arguments": request.model_dump(mode="json")}
+    with RunDirectory.create(out, {**header, "seed": request.seed}, listeners=listeners) as run:
+        return _run(request, run)
+
+
+def resume_train(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[str, Any]:
+    """Continue an interrupted training from its last epoch.
+
+    Raises:
+        RunError: the folder is no such run, or another process is at work in it.
+    """
+    with RunDirectory.reopen(path, listeners=listeners) as run:
+        header = run.header
+        if header.get("command") != "train":
+            raise RunError(f"{path}: a {header.get('command')} run, not a train run")
+        request = build_config(TrainRequest, header["arguments"], where=f"{path}/run.json")
+        return _run(request, run)
+
+
+def _run(request: TrainRequest, run: RunDirectory) -> dict[str, Any]:
+    config = TrialConfig.from_dict(request.config, where=request.config_path)
+    use_threads(request.threads)
+    device = choose_device(request.gpus)
+    inputs = load_inputs(
+        run,
+        source=request.data,
+        target=request.target,
+        split_config=request.split,
+        max_rejected=request.max_rejected,
+    )
+    table = _find_table(config, inputs, run)
+    training = _Training(request, config, run)
+    result = training.train(inputs.fit_data(table), device)
+    return _finish(result, training, inputs, table)
+
+
+def _find_table(config: TrialConfig, inputs: RunInputs, run: RunDirectory) -> NeighborTable:
+    view = load_spec(config.model).graph(config.architecture)
+    neighbors = NeighborConfig(cutoff=view.cutoff, max_neighbors=view.max_neighbors)
+    run.mention("graphs", done=0, total=len(inputs.crystals))
+    table = find_or_build_local_table(inputs.crystals, neighbors)
+    run.emit("graphs_ready", **graph_facts(table))
+    return table
+
+
+class _Training:
+    """The one trial of the run, its epochs written into the log as they end."""
+
+    def __init__(self, request: TrainRequest, config: TrialConfig, run: RunDirectory) -> None:
+        self.request, self.config, self.run = request, config, run
+
+    def train(self, data: FitData, device: str) -> FitResult:
+        """Train to the end, from the checkpoint if there is one."""
+        self.study = Study.from_events(self.run.events(), data.task)
+        self._announce(device)
+        trial = Trial(
+            self.config,
+            data,
+            seed=self.request.seed,
+            folder=self.run.path / TRIALS / f"{TRIAL:04d}",
+            device=device,
+        )
+        try:
+            for metrics in trial.fit.history:  # the log may lack the last epoch before a crash
+                self._log_epoch(metrics, trial)
+            while not trial.finished:
+                self._log_epoch(trial.step(), trial)
+        except RaymatError as error:
+            self._write("trial_ended", trial=TRIAL, status="failed", error=str(error))
+            raise
+        if self.study.trials[TRIAL].status == "running":
+            self._write("trial_ended", trial=TRIAL, status="complete", error=None)
+        return conclude(trial.fit)
+
+    def _announce(self, device: str) -> None:
+        self.run.mention("training_started", device=device, threads=self.request.threads)
+        if TRIAL in self.study.trials:
+            self.study.trials[TRIAL].status = "running"  # a resume may follow a failure
+            self.run.emit("trial_resumed", trial=TRIAL)
+            return
+        self._write(
+            "trial_started",
+            trial=TRIAL,
+            seed=self.request.seed,
+            values={},
+            config=self.config.flat(),
+        )
+
+    def _log_epoch(self, metrics: EpochMetrics, trial: Trial) -> None:
+        known = self.study.trials[TRIAL].epochs
+        if not known or metrics.epoch > known[-1].epoch:
+            self._write("epoch", trial=TRIAL, **asdict(metrics), facts=trial.facts())
+
+    def _write(self, event: str, **values: Any) -> None:
+        self.study.take({"event": event, **values})
+        self.run.emit(event, durable=event == "trial_ended", **values)
+
+
+def _finish(
+    result: FitResult, training: _Training, inputs: RunInputs, table: NeighborTable
+) -> dict[str, Any]:
+    run, request = training.run, training.request
+    write_study_tables(training.study, run)
+    _write_config(training)
+    _write_model(result, training, inputs)
+    with run.replacing("predictions.parquet") as path:
+        prediction_table(inputs, result.predictions).to_parquet(path, index=False)
+    metrics: dict[str, Any] = {
+        "target": inputs.prop.name,
+        "unit": inputs.prop.unit,
+        "task": inputs.prop.task,
+        "winner": {"trial": TRIAL, "seed": request.seed, "epoch": result.best.epoch},
+        "test": score_part(inputs, "test", result.predictions),
+        "validation": score_part(inputs, "validation", result.predictions),
+        "baselines": score_baselines(inputs, table, seed=request.seed),
+        "leakage": inputs.facts()["leakage"],
+    }
+    run.write_text("metrics.json", json.dumps(metrics, indent=2) + "\n")
+    run.emit("scored", durable=True, metrics=metrics)
+    shutil.rmtree(run.path / TRIALS, ignore_errors=True)  # the checkpoint has served
+    return metrics
+
+
+def _write_config(training: _Training) -> None:
+    request = training.request
+    content = {
+        **training.config.to_yaml_dict(),
+        "seed": request.seed,
+        **request.model_dump(mode="json", include={"data", "target", "split", "max_rejected"}),
+    }
+    write_best_yaml(content, f"From {request.config_path}.", training.run)
+
+
+def _write_model(result: FitResult, training: _Training, inputs: RunInputs) -> None:
+    config = training.config
+    facts = {
+        "settings": config.training.model_dump(mode="json"),
+        "seed": training.request.seed,
+        "best_epoch": result.best.epoch,
+        "data_sha256": inputs.source.sha256,
+        "split_sha256": inputs.split.sha256,
+    }
+    model = to_trained_model(config.model, config.architecture, result, inputs, facts)
+    save_model(model, training.run.path / "best")
