@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from raymat.data.describe import Description, TargetSummary
     from raymat.data.readers import LoadedData
 
-app = typer.Typer(no_args_is_help=True, help="Bring crystals in, check them, look at them.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Bring crystals in, check them, look at them.",
+)
 
 _SHOWN_ROWS = 20
 _FORMATS = (

@@ -131,7 +131,7 @@ def _say_error(error: Exception, *, is_debug: bool) -> int:
 
 def _say_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
-    message = error.format_message().strip()
+    message = error.format_message().strip().replace("Value error, ", "")
     if not message or "\n" in message:  # a group without a command: the message is its help
         typer.echo(message)
         return UNUSABLE

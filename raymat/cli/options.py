@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 SplitKind = Literal["random", "formula", "chemical_system", "kfold"]
 
-_DATA, _MACHINE, _OUTPUT = "Data", "Machine", "Output"
-SEARCH_PANEL = "Search"
+_DATA, _TRAINING, _MACHINE, _OUTPUT = "Data", "Training", "Machine", "Output"
+_SEARCH = "Search"
 
 Data = Annotated[
     str | None,
@@ -66,8 +66,8 @@ Seed = Annotated[
         "--seed",
         min=0,
         metavar="N",
-        help="Of split, search and training.",
-        rich_help_panel=SEARCH_PANEL,
+        help="Of everything drawn at random.",
+        rich_help_panel=_TRAINING,
         show_default=False,
     ),
 ]
@@ -77,8 +77,38 @@ Epochs = Annotated[
         "--epochs",
         min=1,
         metavar="N",
-        help="Epochs of a trial that nothing stops.",
-        rich_help_panel=SEARCH_PANEL,
+        help="Epochs, if nothing stops the training before.",
+        rich_help_panel=_TRAINING,
+        show_default=False,
+    ),
+]
+Space = Annotated[
+    str,
+    typer.Option(
+        "--space",
+        metavar="NAME_OR_FILE",
+        help="A shipped space, such as cgcnn, or a YAML file.",
+        show_default=False,
+    ),
+]
+Trials = Annotated[
+    int | None,
+    typer.Option(
+        "--trials",
+        min=1,
+        metavar="N",
+        help="Configurations to try, the default one included.",
+        rich_help_panel=_SEARCH,
+        show_default=False,
+    ),
+]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--time-budget",
+        metavar="TIME",
+        help="After which no trial goes on, such as 90s, 30m or 1h30m.",
+        rich_help_panel=_SEARCH,
         show_default=False,
     ),
 ]

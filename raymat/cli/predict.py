@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from raymat.data.crystals import CrystalSet
     from raymat.training.model_files import TrainedModel
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _SHOWN_ROWS = 10
 _ENDINGS = (".parquet", ".csv")

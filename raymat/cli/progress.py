@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 STATUS_EVERY_S = 10.0
 MAX_SHOWN_TRIALS = 12
 REFRESHES_PER_S = 4
+BAR_WIDTH = 60
 
 
 class RunProgress:
@@ -93,7 +94,8 @@ class RunProgress:
     def _write(self, line: str) -> None:
         self._last_line = time.time()
         style = "red" if " failed after " in line else "dim"
-        self.console.print(Text(line, style=style), soft_wrap=True)  # a line stays one in a log
+        is_log = not self.console.is_terminal  # there, a line stays a line
+        self.console.print(Text(line, style=style), soft_wrap=is_log)
 
 
 def render(what: str, state: RunState, now: float) -> RenderableType:
@@ -102,12 +104,18 @@ def render(what: str, state: RunState, now: float) -> RenderableType:
     lines: list[RenderableType] = [head]
     if state.total or state.trials:
         if state.total:
-            lines.append(ProgressBar(total=state.total, completed=_done(state), width=60))
+            lines.append(_bar(state))
         lines += [Text(say_counts(state)), Text(say_best(state), style="green")]
     lines.append(Text(say_time(state, now), style="dim"))
     if state.running:
         lines.append(_trial_table(state, now))
     return Group(*lines)
+
+
+def _bar(state: RunState) -> RenderableType:
+    grid = Table.grid()
+    grid.add_row(ProgressBar(total=state.total, completed=_done(state), width=BAR_WIDTH))
+    return grid  # a bar alone would not end its line
 
 
 def _done(state: RunState) -> float:

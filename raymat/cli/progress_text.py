@@ -21,15 +21,17 @@ def with_unit(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}".rstrip()
 
 
-def say_data(event: Event) -> str:
-    """Give one line on the data, the target and the split."""
+def say_data(event: Event) -> list[str]:
+    """Give lines on the data and target, the split, and the leakage."""
     data, split, rows = event["data"], event["split"], event["split"]["rows"]
-    unit = f" [{event['unit']}]" if event["unit"] else ""
+    unit = f" ({event['unit']})" if event["unit"] else ""
+    counts = f"{data['n_used']:,} crystals, {data['n_rejected']:,} rows rejected"
     parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
-    return (
-        f"data: {data['name']}, {data['n_used']:,} crystals ({data['n_rejected']:,} rejected);"
-        f" target: {event['target']}{unit}; {split['kind']} split: {parts}"
-    )
+    return [
+        f"data: {data['name']}, {counts}; target: {event['target']}{unit}",
+        f"split: {split['kind']}, {parts}",
+        event["leakage_line"],
+    ]
 
 
 def say_graphs(event: Event) -> str:
@@ -64,10 +66,15 @@ def say_counts(state: RunState) -> str:
     if state.total == 1 and state.running:
         trial = state.trials[state.running[0]]
         return f"epoch {trial.epoch:,} of {trial.epochs_planned:,}"
+    running = f", {len(state.running)} running" if state.running else ""
+    return say_ended(state) + running
+
+
+def say_ended(state: RunState) -> str:
+    """Give how many trials ended, and how."""
     parts = [f"{n:,} {status}" for status, n in state.ended.items() if n or status != "failed"]
     total = f" of {state.total:,}" if state.total else ""
-    ended = f"{state.n_ended:,}{total} trials ended ({', '.join(parts)})"
-    return f"{ended}, {len(state.running)} running" if state.running else ended
+    return f"{state.n_ended:,}{total} trials ended ({', '.join(parts)})"
 
 
 def say_best(state: RunState) -> str:
@@ -104,16 +111,16 @@ def say_event(event: Event, state: RunState) -> list[str]:
     """Give the lines that an event deserves for good, apart from the changing status."""
     kind = event["event"]
     if kind == "data":
-        return [say_data(event), event["leakage_line"]]
+        return say_data(event)
     if kind == "trial_ended":
         return [say_end(state.trials[event["trial"]], event, state)]
     say: Any = {"graphs_ready": say_graphs, "search_started": say_search}.get(kind)
-    if kind in ("refit_started", "training_started"):
+    if kind == "training_started" or (kind == "refit_started" and event.get("role") == "winner"):
         return [state.phase]
     return [say(event)] if say else []
 
 
 def say_end_of_session(state: RunState, now: float) -> str:
     """Give the one line that stays when a run has ended or was interrupted."""
-    counts = f"{say_counts(state)}; " if state.total != 1 else ""
+    counts = f"{say_ended(state)}; " if state.total != 1 else ""
     return f"{counts}{say_best(state)}; {say_duration(now - state.started)}"

@@ -24,23 +24,23 @@ _COLUMNS = {
 
 def show_tune_result(metrics: Metrics, run: Path, *, next_steps: list[str]) -> None:
     """Print what a search found; `next_steps` are lines that end the text."""
-    winner = metrics["winner"]
-    rows = {f"winner (trial {winner['trial']}, epoch {winner['epoch']})": metrics["test"]}
-    if (default := metrics.get("default")) is not None:
+    winner, default = metrics["winner"], metrics.get("default")
+    is_default = winner["trial"] == 0
+    name = "winner, the default" if is_default else "winner"
+    rows = {f"{name} (trial {winner['trial']}, epoch {winner['epoch']})": metrics["test"]}
+    if default is not None and not is_default:
         rows[f"default (trial {default['trial']}, epoch {default['epoch']})"] = default
     console = _console()
     console.print(score_table(metrics, rows))
-    if "difference" in metrics and winner["trial"] != 0:
+    if "difference" in metrics and not is_default:
         console.print(say_difference(metrics))
     if default is None:
         console.print("The default configuration (trial 0) failed and has no score.")
     _print_leakage(console, metrics)
-    if winner["trial"] != 0:
-        console.print(change_table(run, winner["trial"]))
+    if is_default:
+        console.print("\nNo trial was better than the default on the validation rows.")
     else:
-        console.print(
-            "\nThe default configuration won: no trial was better on the validation rows."
-        )
+        console.print(change_table(run, winner["trial"]))
     _print_files(console, run, next_steps)
 
 

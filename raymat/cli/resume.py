@@ -12,7 +12,7 @@ from raymat.errors import RunError
 if TYPE_CHECKING:
     from raymat.cli.progress import RunProgress
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

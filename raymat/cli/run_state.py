@@ -105,6 +105,8 @@ class RunState:
 
     def crystals_per_s(self, now: float) -> float:
         """Training crystals passed per second by all trials, over the last minute."""
+        if not self.running:
+            return 0.0
         rows = self.data.get("split", {}).get("rows", {}).get("train", 0)
         recent = [t for t in self._epoch_times if t > now - RECENT_S]
         begun = max(self._training_since or now, now - RECENT_S)
@@ -128,7 +130,7 @@ class RunState:
         return (waiting * mean + unfinished) / max(1, self.most_at_once)
 
     def _take_data(self, event: Event) -> None:
-        self.data, self.phase = event, "reading done"
+        self.data, self.phase = event, "preparing graphs and workers"
 
     def _take_graphs(self, event: Event) -> None:
         self.phase = f"building graphs: {event['done']:,} of {event['total']:,} crystals"
@@ -171,9 +173,8 @@ class RunState:
             self.walls.append(_seconds(event) - self.trials[number].started)
 
     def _take_refit_started(self, event: Event) -> None:
-        self.phase = f"training the winner again (trial {event['trial']})"
-        if event.get("role", "winner") != "winner":
-            self.phase = "training the winner again and scoring the default"
+        if event.get("role") == "winner":
+            self.phase = f"training the winner again (trial {event['trial']}), then scoring"
 
     def _take_scored(self, event: Event) -> None:
         del event

@@ -11,7 +11,7 @@ from raymat.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from raymat.data.splits import SplitConfig
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _KEYS = ("model", "config", "seed", "data", "target", "split", "max_rejected")
 

@@ -1,7 +1,7 @@
 """``raymat tune``: search a space of configurations."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -9,52 +9,26 @@ from raymat.cli import options
 from raymat.errors import ConfigError
 
 if TYPE_CHECKING:
+    from raymat.data.splits import SplitConfig
     from raymat.tuning.request import TuneRequest
     from raymat.tuning.search_space import SearchSpace
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _BUILTIN = "delta"
 
 
 @app.command()
 def tune(
-    space: Annotated[
-        str,
-        typer.Option(
-            "--space",
-            metavar="NAME_OR_FILE",
-            help="A shipped space, such as cgcnn, or a YAML file.",
-            show_default=False,
-        ),
-    ],
+    space: options.Space,
     data: options.Data = None,
     target: options.Target = None,
     split: options.Split = None,
     max_rejected: options.MaxRejected = None,
     seed: options.Seed = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            "--trials",
-            min=1,
-            metavar="N",
-            help="Configurations to try, the default one included.",
-            rich_help_panel=options.SEARCH_PANEL,
-            show_default=False,
-        ),
-    ] = None,
     epochs: options.Epochs = None,
-    time_budget: Annotated[
-        str | None,
-        typer.Option(
-            "--time-budget",
-            metavar="TIME",
-            help="When no trial goes on, such as 90s, 30m or 1h30m.",
-            rich_help_panel=options.SEARCH_PANEL,
-            show_default=False,
-        ),
-    ] = None,
+    trials: options.Trials = None,
+    time_budget: options.TimeBudget = None,
     concurrency: options.Concurrency = None,
     gpus: options.Gpus = None,
     address: options.Address = None,
@@ -70,31 +44,29 @@ def tune(
     """
     from raymat.tuning.space import read_space
 
-    budget_s = options.parse_time_budget(time_budget) if time_budget else None
+    given = {
+        "time_budget_s": options.parse_time_budget(time_budget) if time_budget else None,
+        "max_rejected": max_rejected,
+        "seed": seed,
+        "concurrency": concurrency,
+        "gpus": gpus,
+        "address": address,
+    }
     found = read_space(space).with_budget(trials=trials, epochs=epochs)
     source, column = choose_data(found, data, target)
+    given |= {"data": options.absolute_source(source), "target": column}
+    request = _request(found, given, options.choose_split(found.split, split, seed))
+    name = Path(space).stem
+    _run(request, name, out or options.default_run_directory("tune", name), quiet=quiet)
+
+
+def _request(space: "SearchSpace", given: dict[str, Any], split: "SplitConfig") -> "TuneRequest":
     from raymat.config import build_config
     from raymat.tuning.request import TuneRequest
 
-    given = {"max_rejected": max_rejected, "seed": seed}
-    request = build_config(
-        TuneRequest,
-        {
-            "space": dict(found.content),
-            "space_path": found.path,
-            "data": options.absolute_source(source),
-            "target": column,
-            "split": options.choose_split(found.split, split, seed),
-            "address": address,
-            "time_budget_s": budget_s,
-            "concurrency": concurrency,
-            "gpus": gpus,
-            **{key: value for key, value in given.items() if value is not None},
-        },
-        where="options",
-    )
-    name = Path(space).stem
-    _run(request, name, out or options.default_run_directory("tune", name), quiet=quiet)
+    values = {key: value for key, value in given.items() if value is not None}
+    values |= {"space": dict(space.content), "space_path": space.path, "split": split}
+    return build_config(TuneRequest, values, where="options")
 
 
 def choose_data(space: "SearchSpace", data: str | None, target: str | None) -> tuple[str, str]:
@@ -136,7 +108,8 @@ def next_steps(run: Path, space: str, data: str) -> list[str]:
 
     steps = [say_train(run), say_predict(run)]
     if data == _BUILTIN:
-        command = f"raymat tune --space {space} --data your.parquet --target COLUMN"
-        steps.append(f"with your data:   {command}")
-        steps.append("look at it first: raymat data describe your.parquet --target COLUMN")
+        steps.append("with your data:   raymat data describe your.parquet --target COLUMN")
+        steps.append(
+            f"                  raymat tune --space {space} --data your.parquet --target COLUMN"
+        )
     return steps

@@ -2,16 +2,20 @@
 
 import logging
 import os
-import socket
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
+from raymat.cluster.probe import WAIT_S, probe
 from raymat.errors import ClusterError
 
-WAIT_S = 10.0
-_CLIENT_PREFIX = "ray://"
+_ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.-]+|\[[\da-fA-F:]+\]):(?P<port>\d{1,5})")
+_MAX_PORT = 65_535
 
 
 @contextmanager
@@ -23,24 +27,19 @@ def ray_session(address: str | None) -> Iterator[None]:
     """
     if address is not None:
         _check_answers(address)
-    # Read by Ray at start: no usage report leaves the machine, Ctrl-C is ours to handle, one
-    # progress display is enough, and a failed trial may report without a score.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the event log has every failure
+    _prepare_environment()
+    if address is None:
+        _bring_token()
     try:
         ray.init(
-            address=address or "local",
+            address=address or "local",  # never a cluster that RAY_ADDRESS names
             include_dashboard=False if address is None else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, OSError) as cause:
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as cause:
         where = f"at {address}" if address else "on this machine"
-        raise ClusterError(f"Ray could not be started {where}: {_first_line(cause)}") from cause
+        raise ClusterError(f"Ray could not be started {where}: {_one_line(cause)}") from cause
     try:
         yield
     finally:
@@ -57,23 +56,50 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0.0))
 
 
+def _prepare_environment() -> None:
+    # Read by Ray at start: no usage report leaves the machine, Ctrl-C is ours to handle, one
+    # progress display is enough, and a failed trial may report without a score.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the event log has every failure
+
+
+def _bring_token() -> None:
+    """Give a local Ray its own token, so that it need not write one into the home folder.
+
+    A token file left there would turn on authentication in the next `ray start --head` of this
+    user, whose other hosts do not have it.
+    """
+    chosen = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if any(name in os.environ for name in chosen):
+        return
+    if not (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _check_answers(address: str) -> None:
     if address in ("auto", "local"):
         return
-    host, _, port = address.removeprefix(_CLIENT_PREFIX).rpartition(":")
-    if not host or not port.isdigit():
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match["port"]) > _MAX_PORT:
         raise ClusterError(
-            f"--address {address}: expected HOST:PORT, such as 10.0.0.5:6379, or ray://HOST:10001"
+            f"--address {address}: expected HOST:PORT, such as 10.0.0.5:6379, or auto"
         )
-    try:
-        socket.create_connection((host, int(port)), timeout=WAIT_S).close()
-    except OSError as cause:
+    problem = probe(match["host"].strip("[]"), int(match["port"]))
+    if problem is not None:
         raise ClusterError(
-            f"no Ray cluster answers at {address} ({cause.strerror or cause}; waited at most"
-            f" {WAIT_S:.0f} s); start one with `ray up cluster.yaml`, or leave out --address to"
-            " run on this machine"
-        ) from cause
+            f"no Ray cluster answers at {address} ({problem}; waited at most {WAIT_S:.0f} s);"
+            " start one with `ray up cluster.yaml`, or leave out --address to run on this machine"
+        )
+    if match["client"]:
+        raise ClusterError(
+            f"--address {address}: Ray Client would move the search away from this machine and its"
+            " run directory; run raymat on a machine of the cluster, with --address HOST:6379"
+        )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pymatgen.core import Structure
 
 
@@ -56,7 +56,7 @@ class CrystalSet:
     offsets: NDArray[np.int64]
     atomic_numbers: NDArray[np.uint8]
     frac_coords: NDArray[np.float64]
-    properties: pd.DataFrame
+    properties: "pd.DataFrame"
 
     def __len__(self) -> int:
         return len(self.material_ids)
@@ -94,9 +94,11 @@ class CrystalSet:
 
     @classmethod
     def from_crystals(
-        cls, crystals: list[Crystal], properties: pd.DataFrame | None = None
+        cls, crystals: list[Crystal], properties: "pd.DataFrame | None" = None
     ) -> "CrystalSet":
         """Join single crystals into a set, in this order."""
+        import pandas as pd  # not at the top: models import this module, and must load fast
+
         counts = [len(c.atomic_numbers) for c in crystals]
         empty = pd.DataFrame(index=range(len(crystals)))
         return cls(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,8 @@ def _read(source: str, target: str | None) -> tuple[RawCrystals, str, str | None
 def _find_reader(path: Path) -> tuple[Callable[[Path], RawCrystals], str]:
     if not path.exists():
         near = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, [*near, *BUILTIN])
+        close = get_close_matches(path.name, [*near, *BUILTIN], n=1)  # never the whole folder
+        hint = did_you_mean(path.name, close or BUILTIN)
         raise DataError(f"{path}: no such file or folder, and no built-in data set{hint}")
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")

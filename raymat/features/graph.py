@@ -114,6 +114,15 @@ def gather_receivers(atoms: Tensor, graph: CrystalGraph) -> Tensor:
     return atoms.index_select(0, graph.edge_index[1])
 
 
+def add_receivers(edges: Tensor, atoms: Tensor, graph: CrystalGraph) -> Tensor:
+    """Add to every edge the row of the atom that receives: (n_edges, f) + (n_atoms, f)."""
+    if graph.degree is None:
+        return edges + gather_receivers(atoms, graph)
+    # A broadcast, so that the rows are repeated neither here nor for the gradient.
+    grouped = edges.view(graph.n_atoms, graph.degree, -1)
+    return (grouped + atoms[:, None]).view_as(edges)
+
+
 def sum_over_neighbors(messages: Tensor, graph: CrystalGraph) -> Tensor:
     """Sum the messages that each atom receives: (n_edges, f) -> (n_atoms, f)."""
     if graph.degree is not None:

@@ -4,6 +4,7 @@ Their tensor names are those of this project's CGCNN but for the head, and so ar
 the columns of `fc_full` are center, neighbor, distance; its rows are gate, then core.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,19 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from raymat.errors import ModelFileError
+from raymat.models._weights import load_weights
 from raymat.models.cgcnn import CGCNN, CGCNNConfig
 from raymat.properties import Task
 
 _HEAD = ("conv_to_fc", "fcs", "fc_out")
 _ELEMENT_DIM, _DISTANCE_STEP = 92, 0.2
+_WHERE = "not a CGCNN state dict"
+# What torch's loaders raise for a file that is missing, cut short or something else altogether.
+_UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -40,17 +46,16 @@ def read_public_checkpoint(path: Path) -> ImportedCGCNN:
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as cause:
-        raise ModelFileError(f"{path}: cannot be read ({_first_line(cause)})") from cause
     except UnpicklingError as cause:
-        raise ModelFileError(
-            f"{path}: refused by the restricted loader ({_first_line(cause)})"
-        ) from cause
-    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ModelFileError(f"{path}: refused by the restricted loader ({_why(cause)})") from cause
+    except _UNREADABLE as cause:
+        raise ModelFileError(f"{path}: cannot be read ({_first_line(cause)})") from cause
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict):
         raise ModelFileError(f"{path}: no 'state_dict' in it; expected a public CGCNN checkpoint")
     normalizer = content.get("normalizer", {})
     return ImportedCGCNN(
-        network=from_public_state(content["state_dict"]),
+        network=from_public_state(state),
         mean=float(normalizer.get("mean", 0.0)),
         std=float(normalizer.get("std", 1.0)),
         epoch=int(content.get("epoch", 0)),
@@ -68,32 +73,37 @@ def from_public_state(state: Mapping[str, Tensor]) -> CGCNN:
     """
     try:
         config, task = _config_of(state)
-        network = CGCNN(config, task)
-        renamed = {_own_name(name): tensor for name, tensor in state.items()}
-        missing, unexpected = network.load_state_dict(renamed, strict=False)
-    except (KeyError, RuntimeError) as cause:
-        raise ModelFileError(f"not a CGCNN state dict: {_first_line(cause)}") from cause
-    # The public files predate this counter; it plays no part in evaluation.
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise ModelFileError(f"not a CGCNN state dict: missing {missing}, left over {unexpected}")
+    except KeyError as cause:
+        raise ModelFileError(f"{_WHERE}: missing [{cause}]") from cause
+    except ValidationError as cause:
+        raise ModelFileError(f"{_WHERE}: sizes out of bounds ({_problem(cause)})") from cause
+    network = CGCNN(config, task)
+    load_weights(network, {_own_name(k): v for k, v in state.items()}, where=_WHERE)
     return network.eval()
 
 
 def _config_of(state: Mapping[str, Tensor]) -> tuple[CGCNNConfig, Task]:
-    atom_dim, element_dim = state["embedding.weight"].shape
-    edge_dim = state["convs.0.fc_full.weight"].shape[1] - 2 * atom_dim
+    atom_dim, element_dim = _matrix_shape(state, "embedding.weight")
+    edge_dim = _matrix_shape(state, "convs.0.fc_full.weight")[1] - 2 * atom_dim
     if element_dim != _ELEMENT_DIM:
         raise ModelFileError(f"element vectors of {element_dim} numbers; expected {_ELEMENT_DIM}")
     config = CGCNNConfig(
         atom_dim=atom_dim,
         n_conv=_count(state, "convs"),
-        hidden_dim=state["conv_to_fc.weight"].shape[0],
+        hidden_dim=_matrix_shape(state, "conv_to_fc.weight")[0],
         n_hidden=1 + _count(state, "fcs"),
         cutoff=round((edge_dim - 1) * _DISTANCE_STEP, 6),
         pad="reference",
     )
-    return config, "classification" if len(state["fc_out.bias"]) == 2 else "regression"
+    n_outputs, _ = _matrix_shape(state, "fc_out.weight")
+    return config, "classification" if n_outputs == 2 else "regression"
+
+
+def _matrix_shape(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+    shape = state[name].shape
+    if len(shape) != 2:
+        raise ModelFileError(f"{_WHERE}: '{name}' has shape {tuple(shape)}; expected a matrix")
+    return shape[0], shape[1]
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
@@ -105,11 +115,25 @@ def _own_name(public: str) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    # The classifier stores its best score as a numpy scalar, under the module's old name.
+    # The classifier stores its best score as a numpy scalar, under the module's old name; files
+    # written again with numpy 2 have the new one.
     import numpy as np
     from numpy._core.multiarray import scalar
 
-    return [(scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType]
+    names: list[Any] = [scalar, (scalar, "numpy.core.multiarray.scalar")]
+    return [*names, np.dtype, np.dtypes.Float64DType]
+
+
+def _why(error: UnpicklingError) -> str:
+    # torch's own words advise to switch the restricted loader off; only the name is passed on.
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    held = f"it holds {named[1]}; " if named else ""
+    return f"{held}only tensors and plain values are read"
+
+
+def _problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, found {problem['input']}"
 
 
 def _first_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ from raymat.features.graph import (
     CrystalGraph,
     GraphView,
     Pad,
-    gather_receivers,
+    add_receivers,
     gather_senders,
     mean_over_crystals,
     sum_over_neighbors,
@@ -85,7 +85,8 @@ class GatedConv(nn.Module):
 
     Eq. 5 of the paper. As in the authors' code, and unlike the equation, batch norm acts on the
     products and on the sum over j, and the softplus g on the result. The first two parts of
-    :math:`z W` depend on one atom each, so they are computed per atom and not per edge.
+    :math:`z W` depend on one atom each, so they are computed per atom and not per edge. The two
+    halves of W are multiplied apart, which spares joining their gradients.
     """
 
     def __init__(self, atom_dim: int, edge_dim: int) -> None:
@@ -102,15 +103,21 @@ class GatedConv(nn.Module):
         graph: CrystalGraph,
     ) -> Tensor:  # (n_atoms, atom_dim)
         """Update every atom from its neighbors."""
-        weight, n = self.fc_full.weight, self.atom_dim
-        from_center = F.linear(atoms, weight[:, :n], self.fc_full.bias)
-        from_neighbor = F.linear(atoms, weight[:, n : 2 * n])
-        products = F.linear(edges, weight[:, 2 * n :])
-        products = products + gather_senders(from_neighbor, graph)
-        products = products + gather_receivers(from_center, graph)
-        gate, core = self.bn1(products).chunk(2, dim=1)
+        n = self.atom_dim
+        gate = self._products(atoms, edges, graph, half=slice(n))
+        core = self._products(atoms, edges, graph, half=slice(n, 2 * n))
         messages = torch.sigmoid(gate) * F.softplus(core)
         return F.softplus(atoms + self.bn2(sum_over_neighbors(messages, graph)))
+
+    def _products(
+        self, atoms: Tensor, edges: Tensor, graph: CrystalGraph, *, half: slice
+    ) -> Tensor:  # (n_edges, atom_dim)
+        """Give z W + b after batch norm, for half of its columns."""
+        weight, bias, n = self.fc_full.weight[half], self.fc_full.bias[half], self.atom_dim
+        from_center = F.linear(atoms, weight[:, :n], bias)
+        from_neighbor = F.linear(atoms, weight[:, n : 2 * n])
+        products = gather_senders(from_neighbor, graph).addmm_(edges, weight[:, 2 * n :].t())
+        return _batch_norm(self.bn1, add_receivers(products, from_center, graph), half)
 
 
 class SumConv(nn.Module):
@@ -225,6 +232,18 @@ class CGCNN(CrystalModel):
             raise ValueError("site contributions need model.readout 'linear' and a number to fit")
         contributions: Tensor = self.site(self.atom_vectors(graph)[-1])
         return contributions.squeeze(1)
+
+
+def _batch_norm(norm: nn.BatchNorm1d, values: Tensor, columns: slice) -> Tensor:
+    """Apply some columns of a batch norm: the same numbers as all at once, then cut."""
+    return F.batch_norm(  # eps 1e-5 and momentum 0.1 are the defaults of module and function
+        values,
+        norm.get_buffer("running_mean")[columns],
+        norm.get_buffer("running_var")[columns],
+        norm.weight[columns],
+        norm.bias[columns],
+        training=norm.training,
+    )
 
 
 def _graph(config: CGCNNConfig) -> GraphView:

@@ -7,16 +7,18 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from raymat.errors import RunError
+from raymat.errors import RaymatError, RunError
 from raymat.tracking.events import Event, EventLog, now, read_events
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 Listener = Callable[[Event], None]
+_BEGINNINGS = ("search_started", "trial_started")  # events from which on a run has work to lose
 PACKAGES = ("raymat", "ray", "torch", "optuna", "numpy", "pymatgen", "scikit-learn", "pandas")
 
 
@@ -26,6 +28,9 @@ class RunDirectory:
     Use as a context manager: leaving it records how the run went in `run.json` (complete;
     interrupted after Ctrl-C; failed after any other exception) and gives the folder free.
 
+    A new run that ends before any training began, because what was asked for cannot be done,
+    leaves nothing behind: the corrected command may use the same folder.
+
     Args:
         path: the folder.
         listeners: called with every event, logged or passing.
@@ -34,6 +39,7 @@ class RunDirectory:
     def __init__(self, path: Path, *, listeners: tuple[Listener, ...] = ()) -> None:
         self.path = path.absolute()
         self.listeners = listeners
+        self._is_worth_keeping = True
         self._lock = _lock(self.path)
         self._log = EventLog(self.path / "events.jsonl")
 
@@ -52,14 +58,10 @@ class RunDirectory:
         except OSError as cause:
             raise _cannot_write(path, cause) from cause
         if taken:
-            advice = (
-                f"continue it with `raymat resume {path}`, or choose another --out"
-                if (path / "run.json").exists()
-                else "choose another --out"
-            )
-            raise RunError(f"{path}: the folder exists and is not empty; {advice}")
+            raise RunError(f"{path}: the folder exists and is not empty; {_advice(path)}")
         try:
             run = cls(path, listeners=listeners)
+            run._is_worth_keeping = False
             run.write_header({**header, "status": "running", "started": now(), **_machine()})
         except OSError as cause:
             raise _cannot_write(path, cause) from cause
@@ -87,6 +89,7 @@ class RunDirectory:
             record = self._log.append(event, durable=durable, **values)
         except OSError as cause:
             raise _cannot_write(self.path, cause) from cause
+        self._is_worth_keeping |= event in _BEGINNINGS
         self._tell(record)
 
     def mention(self, event: str, **values: Any) -> None:
@@ -135,6 +138,10 @@ class RunDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(error, RaymatError) and not self._is_worth_keeping:
+            self._close()
+            _remove_files(self.path)
+            return
         status: Status = "complete"
         if kind is not None:
             status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
@@ -147,8 +154,11 @@ class RunDirectory:
             if error is None:  # a full disk that already ended the run must not hide its cause
                 raise
         finally:
-            self._log.close()
-            os.close(self._lock)
+            self._close()
+
+    def _close(self) -> None:
+        self._log.close()
+        os.close(self._lock)
 
     def _tell(self, record: Event) -> None:
         for listener in self.listeners:
@@ -200,6 +210,24 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _advice(path: Path) -> str:
+    try:
+        status = read_header(path).get("status")
+    except RunError:
+        return "choose another --out"
+    if status == "complete":
+        return "it holds a complete run; choose another --out"
+    return f"continue it with `raymat resume {path}`, or choose another --out"
+
+
+def _remove_files(path: Path) -> None:
+    for file in path.iterdir():
+        if file.is_file():
+            file.unlink()
+    with suppress(OSError):  # it may have been there before us, or be the mount of a disk
+        path.rmdir()
 
 
 def _machine() -> dict[str, Any]:

@@ -87,11 +87,7 @@ class Fit:
         seed: int,
         device: str = "cpu",
     ) -> None:
-        if len(data.train) < 2 or len(data.validation) < 1:
-            raise DataError(
-                f"{len(data.train)} training and {len(data.validation)} validation rows are too"
-                " few; a fit needs at least 2 and 1"
-            )
+        _check_rows(data)
         self.config, self.data, self.seed = config, data, seed
         self.device = torch.device(device)
         self.view = spec.graph(model_config)
@@ -103,8 +99,7 @@ class Fit:
         self.history: list[EpochMetrics] = []
         self.best: EpochMetrics | None = None
         self.best_weights: dict[str, Tensor] = {}
-        scaled = self.scaling.scale(data.targets)
-        self._learned = torch.from_numpy(scaled if not is_class else data.targets)
+        self._learned = torch.tensor(self.scaling.scale(data.targets))
 
     @property
     def epoch(self) -> int:
@@ -218,6 +213,19 @@ def fit(fitting: Fit, report: Callable[[Fit, EpochMetrics], None]) -> None:
     while not fitting.finished:
         report(fitting, fitting.run_epoch())
     fitting.use_best_weights()
+
+
+def _check_rows(data: FitData) -> None:
+    if len(data.train) < 2 or len(data.validation) < 1:
+        raise DataError(
+            f"{len(data.train)} training and {len(data.validation)} validation rows are too"
+            " few; a fit needs at least 2 and 1"
+        )
+    if data.task == "classification" and len(np.unique(data.targets[data.validation])) < 2:
+        raise DataError(
+            "the validation rows hold one class only, so there is no AUC to select by; use more"
+            " rows or another split seed"
+        )
 
 
 def _loss(out: Tensor, learned: Tensor, *, task: Task, name: str) -> Tensor:

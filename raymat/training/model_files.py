@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 from raymat import __version__
 from raymat.config import Config, build_config
 from raymat.data.scaling import TargetScaling
-from raymat.errors import ModelFileError, RaymatError
+from raymat.errors import ModelFileError, RaymatError, RunError
 from raymat.features.graph import GraphView
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.models import load_spec
 from raymat.models._spec import CrystalModel
+from raymat.models._weights import load_weights
 from raymat.properties import Task
 from raymat.training.predict import predict_rows
 
@@ -75,10 +76,12 @@ class TrainedModel:
 
 
 def save_model(model: TrainedModel, folder: Path) -> None:
-    """Write `model.safetensors` and `model.json` into a folder, made if missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `model.safetensors` and `model.json` into a folder, made if missing.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     weights = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
     description = {
         "raymat": __version__,
         "model": model.name,
@@ -91,7 +94,13 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "n_parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
         "training": model.training,
     }
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(description, indent=2) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(weights, folder / WEIGHTS)
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as cause:
+        raise RunError(f"{folder}: the model cannot be written ({cause})") from cause
 
 
 def load_model(folder: Path) -> TrainedModel:
@@ -106,7 +115,7 @@ def load_model(folder: Path) -> TrainedModel:
         spec = load_spec(name)
         config = build_config(spec.config, description["config"], where=f"{folder / DESCRIPTION}")
         network = spec.build(config, task)
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        load_weights(network, load_file(folder / WEIGHTS), where=f"{folder / WEIGHTS}")
         return TrainedModel(
             name=name,
             config=config,

@@ -1,0 +1,29 @@
+"""Put stored tensors into a network, or say exactly what does not fit."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from raymat.errors import ModelFileError
+
+# Files from before torch 0.4.1 lack this counter; it plays no part in evaluation.
+_OPTIONAL = "num_batches_tracked"
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
+    """Copy tensors into a network by name.
+
+    Raises:
+        ModelFileError: a tensor is missing, left over or of the wrong shape; `where` begins the
+            message.
+    """
+    own = network.state_dict()
+    missing = [name for name in own if name not in weights and not name.endswith(_OPTIONAL)]
+    unexpected = [name for name in weights if name not in own]
+    if missing or unexpected:
+        raise ModelFileError(f"{where}: missing {missing}, left over {unexpected}")
+    for name, tensor in weights.items():
+        if tensor.shape != own[name].shape:
+            found, expected = tuple(tensor.shape), tuple(own[name].shape)
+            raise ModelFileError(f"{where}: '{name}' has shape {found}; expected {expected}")
+    network.load_state_dict(weights, strict=False)

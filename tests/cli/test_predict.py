@@ -1,0 +1,140 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from raymat.cli import main
+from raymat.cli.predict import find_model, new_elements, prediction_table, score_against_data
+from raymat.data.crystals import CrystalSet
+from raymat.data.scaling import TargetScaling
+from raymat.data.writers import write_crystals
+from raymat.models import load_spec
+from raymat.training.model_files import TrainedModel, save_model
+
+ELEMENTS = (11, 14, 17, 38, 55)  # Na Si Cl Sr Cs: SrTiO3 has two that are new
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAYMAT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def model() -> TrainedModel:
+    """An untrained CGCNN that knows some of the elements."""
+    spec = load_spec("cgcnn")
+    config = spec.config(atom_dim=8, hidden_dim=8, n_conv=1)
+    return TrainedModel(
+        name="cgcnn",
+        config=config,
+        network=spec.build(config, "regression").eval(),
+        target="y",
+        unit="eV/atom",
+        task="regression",
+        scaling=TargetScaling(),
+        elements=ELEMENTS,
+        training={},
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path, model: TrainedModel, tiny_crystals: CrystalSet) -> dict[str, Path]:
+    """A run with a model, and crystals without any property."""
+    save_model(model, tmp_path / "run" / "best")
+    write_crystals(tiny_crystals, tmp_path / "tiny.parquet")
+    return {"run": tmp_path / "run", "crystals": tmp_path / "tiny.parquet"}
+
+
+def predict(files: dict[str, Path], *options: str) -> int:
+    return main.run(["predict", "--model", str(files["run"]), str(files["crystals"]), *options])
+
+
+def test_predictions_need_no_target(
+    files: dict[str, Path], model: TrainedModel, tiny_crystals: CrystalSet
+) -> None:
+    assert predict(files) == 0
+    table = pd.read_parquet("predictions.parquet")
+    assert table["material_id"].tolist() == ["NaCl", "Si", "CsCl", "SrTiO3"]
+    assert table["formula"].tolist() == ["NaCl", "Si", "CsCl", "SrTiO3"]
+    expected = prediction_table(model, tiny_crystals)["prediction"]
+    np.testing.assert_array_equal(table["prediction"], expected)
+    field = pq.read_schema("predictions.parquet").field("prediction")
+    assert field.metadata[b"unit"] == b"eV/atom"
+    assert pd.read_csv("rejected.csv").empty
+
+
+def test_elements_never_met_are_a_warning(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(files, "-o", "p.csv") == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("warning: elements that the model never met in training")
+    assert "O (1), Ti (1);" in said.err
+    assert said.err.count("\n") == 1
+    assert "p.csv: 4 predictions" in said.out
+    assert "y (eV/atom)" in said.out
+    assert len(pd.read_csv("p.csv")) == 4
+
+
+def test_known_elements_are_no_warning(model: TrainedModel, tiny_crystals: CrystalSet) -> None:
+    assert new_elements(model, tiny_crystals.take(np.array([0, 1, 2]))) == {}
+
+
+def test_quiet_prints_no_table(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(files, "--quiet") == 0
+    assert "SrTiO3" not in capsys.readouterr().out
+
+
+def test_error_is_shown_where_the_data_hold_the_target(
+    model: TrainedModel, twelve_crystals: CrystalSet
+) -> None:
+    table = prediction_table(model, twelve_crystals)
+    error = (twelve_crystals.target("y") - table["prediction"]).abs().mean()
+    line = score_against_data(model, twelve_crystals, table)
+    assert line is not None
+    assert f"MAE {error:.4g} eV/atom on 12 rows" in line
+
+
+def test_no_error_without_the_target(model: TrainedModel, tiny_crystals: CrystalSet) -> None:
+    table = prediction_table(model, tiny_crystals)
+    assert score_against_data(model, tiny_crystals, table) is None
+
+
+def test_unusable_rows_are_listed_and_limited(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pq.read_table(files["crystals"]).to_pandas()
+    table.loc[1, "material_id"] = "NaCl"  # twice the same id
+    table.to_parquet(files["crystals"], index=False)
+    assert predict(files) == 2
+    assert "more than --max-rejected 0.05" in capsys.readouterr().err
+    assert predict(files, "--max-rejected", "0.9") == 0
+    n_rejected = len(pd.read_csv(tmp_path / "rejected.csv"))
+    assert n_rejected > 0
+    assert len(pd.read_parquet("predictions.parquet")) == 4 - n_rejected
+
+
+def test_a_run_directory_stands_for_its_model(files: dict[str, Path]) -> None:
+    best = files["run"] / "best"
+    assert find_model(files["run"]) == best
+    assert find_model(best) == best
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-o", "p.txt"], "-o p.txt: expected a name that ends in .parquet or .csv"),
+        (["--model", "nowhere"], "nowhere: no model.json here"),
+    ],
+)
+def test_unusable_input(
+    files: dict[str, Path], options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(files, *options) == 2
+    said: Any = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1

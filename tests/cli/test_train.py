@@ -1,0 +1,198 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from raymat.cli import main
+from raymat.data.crystals import CrystalSet
+from raymat.data.writers import write_crystals
+from raymat.errors import RunError
+from raymat.tracking.events import read_events
+from raymat.training.device import choose_device
+from raymat.tuning.train import TrainRequest, resume_train, train
+
+CONFIG = {
+    "model.atom_dim": 8,
+    "model.hidden_dim": 8,
+    "model.n_conv": 1,
+    "training.epochs": 6,
+    "training.batch_size": 8,
+}
+SPLIT = {"train": 0.5, "validation": 0.25, "test": 0.25}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAYMAT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path, twelve_crystals: CrystalSet) -> Path:
+    """Twelve crystals with the target `y` and the class `is_metal`."""
+    properties = twelve_crystals.properties.assign(is_metal=lambda table: table["is_high"])
+    write_crystals(replace(twelve_crystals, properties=properties), tmp_path / "twelve.parquet")
+    return tmp_path / "twelve.parquet"
+
+
+@pytest.fixture
+def config(tmp_path: Path, data: Path) -> Path:
+    """A configuration file that names data, target and split."""
+    path = tmp_path / "c.yaml"
+    content = {"model": "cgcnn", "config": CONFIG, "data": str(data), "target": "y", "split": SPLIT}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def request_for(data: Path, **changes: Any) -> TrainRequest:
+    values = {"config": {"model": "cgcnn", "config": CONFIG}, "config_path": "c.yaml"}
+    return TrainRequest(
+        **{**values, "data": str(data), "target": "y", "split": SPLIT, "gpus": 0, **changes}
+    )
+
+
+class InterruptAt:
+    """A listener that presses Ctrl-C when an epoch has been logged."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "epoch" and event["epoch"] == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_train_writes_every_file_of_a_run(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["train", "--config", str(config), "--out", "run"]) == 0
+    run = tmp_path / "run"
+    said = capsys.readouterr()
+    assert "y: 3 test rows, scored once" in said.out
+    assert "raymat predict --model run/best CRYSTALS" in said.out
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["n"] == 3
+    assert set(metrics["baselines"]) == {"mean", "composition"}
+    assert json.loads((run / "run.json").read_text())["status"] == "complete"
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    assert list(predictions.columns) == ["material_id", "part", "target", "prediction"]
+    test = predictions[predictions["part"] == "test"]
+    error = (test["target"] - test["prediction"]).abs().mean()
+    assert error == pytest.approx(metrics["test"]["mae"])
+    (trial,) = pd.read_parquet(run / "trials.parquet").to_dict("records")
+    assert (trial["status"], trial["epochs"]) == ("complete", 6)
+    assert trial["config.model.atom_dim"] == 8
+    assert len(pd.read_parquet(run / "curves.parquet")) == 6
+    assert not (run / "trials").exists()
+
+
+def test_best_yaml_repeats_the_run_bit_by_bit(config: Path, tmp_path: Path) -> None:
+    options = ["--quiet", "--gpus", "0"]
+    assert main.run(["train", "--config", str(config), "--out", "a", "--seed", "3", *options]) == 0
+    assert main.run(["train", "--config", "a/best.yaml", "--out", "b", *options]) == 0
+    assert (
+        main.run(["train", "--config", "a/best.yaml", "--out", "c", "--seed", "4", *options]) == 0
+    )
+    weights = {r: (tmp_path / r / "best" / "model.safetensors").read_bytes() for r in "abc"}
+    assert weights["a"] == weights["b"]
+    assert weights["a"] != weights["c"]
+    splits = {r: (tmp_path / r / "split.parquet").read_bytes() for r in "ac"}
+    assert splits["a"] == splits["c"]  # another seed, the same test rows
+
+
+def test_interrupted_training_continues_to_the_same_weights(data: Path, tmp_path: Path) -> None:
+    whole = train(request_for(data), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        train(request_for(data), tmp_path / "cut", listeners=(InterruptAt(3),))
+    assert json.loads((tmp_path / "cut" / "run.json").read_text())["status"] == "interrupted"
+    assert main.run(["resume", str(tmp_path / "cut"), "--quiet"]) == 0
+    assert json.loads((tmp_path / "cut" / "metrics.json").read_text()) == whole
+    epochs = [e["epoch"] for e in read_events(tmp_path / "cut" / "events.jsonl") if "epoch" in e]
+    assert epochs == [1, 2, 3, 4, 5, 6]  # none is done twice
+
+
+def test_epoch_that_the_log_missed_is_taken_from_the_checkpoint(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        train(request_for(data), tmp_path / "cut", listeners=(InterruptAt(6),))
+    log = tmp_path / "cut" / "events.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"epoch": 6,' not in line and "run_ended" not in line]
+    log.write_text("".join(kept) + '{"event": "epo')  # torn as by SIGKILL
+    resume_train(tmp_path / "cut")
+    assert len(pd.read_parquet(tmp_path / "cut" / "curves.parquet")) == 6
+
+
+def test_resume_of_a_complete_run_has_nothing_to_do(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(request_for(data), tmp_path / "run")
+    before = (tmp_path / "run" / "events.jsonl").read_bytes()
+    assert main.run(["resume", "run"]) == 0
+    assert "the run is complete, nothing is left to do" in capsys.readouterr().out
+    assert (tmp_path / "run" / "events.jsonl").read_bytes() == before
+
+
+def test_classes_are_scored_by_auc(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = {**SPLIT, "seed": 1}
+    metrics = train(request_for(data, target="is_metal", split=split), tmp_path / "run")
+    assert {"auc", "accuracy", "auc_ci95"} <= set(metrics["test"])
+    assert main.run(["predict", "--model", "run", str(data), "-o", "p.csv"]) == 0
+    assert pd.read_csv("p.csv")["prediction"].between(0, 1).all()
+    assert "is_metal (P(class 1))" in capsys.readouterr().out
+
+
+def test_diverged_training_is_a_failed_run(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["config"] |= {"training.lr": 10.0, "training.momentum": 0.99, "training.epochs": 500}
+    config.write_text(yaml.safe_dump(content))
+    assert main.run(["train", "--config", str(config), "--out", "run", "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: training diverged in epoch")
+    assert said.count("\n") == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+    last = [
+        e for e in read_events(tmp_path / "run" / "events.jsonl") if e["event"] == "trial_ended"
+    ]
+    assert last[0]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"modle": "cgcnn"}, "'modle' is not a key of a configuration; did you mean 'model'?"),
+        ({"config": {"model.n_convs": 3}}, "did you mean 'model.n_conv'?"),
+        ({"split": "random"}, "split: takes keys and values, found 'random'"),
+        ({"split": {"kind": "fromula"}}, "split: 'kind': Input should be"),
+        ({"target": None}, "names no target; add it, or give --target"),
+        ({"seed": -1}, "'seed': Input should be greater than or equal to 0"),
+    ],
+)
+def test_unusable_configuration(
+    config: Path, change: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **change}))
+    assert main.run(["train", "--config", str(config), "--out", "run", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not Path("run").exists()
+
+
+def test_other_command_is_not_continued(tmp_path: Path, data: Path) -> None:
+    train(request_for(data), tmp_path / "run")
+    header = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**header, "command": "tune"}))
+    with pytest.raises(RunError, match="a tune run, not a train run"):
+        resume_train(tmp_path / "run")
+
+
+def test_device_without_gpus() -> None:
+    assert choose_device(0) == "cpu"
