@@ -33,6 +33,7 @@ class ReferenceCrystal:
 
     @property
     def nbytes(self) -> int:
+        """Memory of the tensors that describe the graph, in bytes."""
         return sum(t.nbytes for t in (self.elements, self.gaussians, self.neighbors))
 
 
@@ -95,6 +96,7 @@ class ReferenceConv(nn.Module):
         self.bn2 = nn.BatchNorm1d(atom_dim)
 
     def forward(self, atoms: Tensor, gaussians: Tensor, neighbors: Tensor) -> Tensor:
+        """Update (n_atoms, F) from (n_atoms, M, 41) and (n_atoms, M)."""
         n, m = neighbors.shape
         center = atoms.unsqueeze(1).expand(n, m, -1)
         joined = torch.cat([center, atoms[neighbors], gaussians], dim=2)
@@ -116,6 +118,7 @@ class ReferenceCGCNN(nn.Module):
         self.fc_out = nn.Linear(hidden_dim, 1)
 
     def forward(self, batch: ReferenceBatch) -> Tensor:
+        """Give (n_crystals, 1)."""
         atoms = self.embedding(batch.elements)
         for conv in self.convs:
             atoms = conv(atoms, batch.gaussians, batch.neighbors)

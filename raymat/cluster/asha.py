@@ -1,62 +1,93 @@
 """ASHA for runs that can be interrupted."""
 
-from copy import deepcopy
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
+from raymat.properties import Task
+from raymat.tracking.events import Event
 from raymat.tuning.search_space import SearchSpace
-from raymat.tuning.study import Study, TrialRecord
+from raymat.tuning.study import Study
 
 
 class ResumableASHA(ASHAScheduler):
-    """Ray's ASHA (Li et al., MLSys 2020), told the results of an interrupted run first.
+    """Ray's ASHA (Li et al., MLSys 2020), told what an interrupted run had seen, in its order.
 
-    It never stops trial 0: the default configuration is what the winner is compared with, so it
-    is trained to its end.
+    It knows trials by their number, which a resume keeps. A trial whose end was decided, but not
+    carried out before the interruption, is stopped as soon as it reports again. Trial 0 is never
+    stopped: the default configuration is what the winner is compared with.
+
+    Args:
+        space: whose budget and scheduler settings are used.
+        past: the run's event log so far.
+        task: whether a lower or a higher score is better.
     """
 
-    def __init__(self, space: SearchSpace, past: Study) -> None:
+    def __init__(self, space: SearchSpace, past: Sequence[Event], task: Task) -> None:
         super().__init__(
             time_attr="epoch",
             max_t=space.budget.epochs,
             grace_period=space.scheduler.grace_period,
             reduction_factor=space.scheduler.reduction_factor,
         )
-        self._past = deepcopy(past)  # the study itself grows while the search runs
-        self._told = False
+        self._past, self._task = list(past), task
+        self._overdue: set[int] = set()
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Take a new trial; the ended trials of the past are told before the first."""
-        if not self._told:
-            self._told = True
-            for record in self._past.trials.values():
-                if record.status in ("complete", "stopped"):
-                    self._tell(record, SimpleNamespace(trial_id=f"past-{record.number}"))
-        super().on_trial_add(tune_controller, trial)
-        resumed = self._past.trials.get(trial.config["trial"])
-        if resumed is not None:
-            self._tell(resumed, trial)
+        """Take a new trial; before the first one, the past is told."""
+        self._replay()
+        super().on_trial_add(tune_controller, _named(trial.config["trial"]))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        decision: str = super().on_trial_result(tune_controller, trial, result)
-        if trial.config["trial"] == DEFAULT_TRIAL and not result["finished"]:
+        number = trial.config["trial"]
+        decision: str = super().on_trial_result(tune_controller, _named(number), result)
+        if result["finished"]:
+            return decision
+        if number == DEFAULT_TRIAL:
             return str(TrialScheduler.CONTINUE)
-        return decision
+        return str(TrialScheduler.STOP) if number in self._overdue else decision
 
-    def _tell(self, record: TrialRecord, trial: Any) -> None:
-        if trial.trial_id not in self._trial_info:
-            super().on_trial_add(cast(Any, None), trial)
-        for metrics, best in zip(record.epochs, record.best_so_far(self._past.task), strict=True):
-            result = {"epoch": metrics.epoch, "score": best}
-            super().on_trial_result(cast(Any, None), trial, result)
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Take the last result of a trial."""
+        super().on_trial_complete(tune_controller, _named(trial.config["trial"]), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial that was removed."""
+        super().on_trial_remove(tune_controller, _named(trial.config["trial"]))
+
+    def _replay(self) -> None:
+        events, self._past = self._past, []
+        study = Study(self._task)
+        for event in events:
+            study.take(event)
+            if event["event"] == "trial_started":
+                super().on_trial_add(cast(Any, None), _named(event["trial"]))
+            elif event["event"] == "epoch":
+                self._tell(study, event["trial"])
+            elif event["event"] == "trial_ended":
+                self._overdue.discard(event["trial"])
+
+    def _tell(self, study: Study, number: int) -> None:
+        record = study.trials[number]
+        score = record.best_so_far(self._task)[-1]
+        result = {"epoch": record.epochs[-1].epoch, "score": score}
+        decision = super().on_trial_result(cast(Any, None), _named(number), result)
+        if decision == TrialScheduler.STOP:
+            self._overdue.add(number)
+        else:
+            self._overdue.discard(number)  # it went on: the decision was another one then
 
 
-def make_scheduler(space: SearchSpace, past: Study) -> TrialScheduler:
+def make_scheduler(space: SearchSpace, past: Sequence[Event], task: Task) -> TrialScheduler:
     """Give the scheduler that a space asks for."""
     if space.scheduler.name == "none":
         return FIFOScheduler()
-    return ResumableASHA(space, past)
+    return ResumableASHA(space, past, task)
+
+
+def _named(number: int) -> Any:
+    return SimpleNamespace(trial_id=f"{number:04d}")

@@ -60,6 +60,7 @@ def _prepare_environment() -> None:
     # Read by Ray at start: no usage report leaves the machine, Ctrl-C is ours to handle, one
     # progress display is enough, and a failed trial may report without a score.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"

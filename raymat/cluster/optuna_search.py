@@ -6,9 +6,10 @@ uses) and failed is failed. A resumed run is a new search that has been told its
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -43,18 +44,19 @@ class OptunaSearch(Searcher):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.space = space
         self._task = past.task
-        self._study = optuna.create_study(
-            direction="maximize" if is_class else "minimize",
-            sampler=_make_sampler(space, seed + len(past.trials)),
-        )
+        self._study = optuna.create_study(direction="maximize" if is_class else "minimize")
         self._asked: dict[str, optuna.Trial | None] = {}
-        self._n_trials = n_trials
+        self._told: dict[str, int] = {}  # trial_id -> last epoch that Optuna knows
+        self._grid = _grid_points(space) if space.search.name == "grid" else None
+        self._n_trials = (
+            n_trials
+            if self._grid is None
+            else min(n_trials, 1 + len(space.try_first) + len(self._grid))
+        )
         self._next = max(past.trials, default=-1) + 1
         self._waiting = deque(t for t in past.trials.values() if t.status == "running")
         self._seed = seed
         self._tell_past(t for t in past.trials.values() if t.status != "running")
-        if space.search.name == "grid":
-            self._enqueue_grid(past)
 
     @property
     def n_trials(self) -> int:
@@ -69,24 +71,21 @@ class OptunaSearch(Searcher):
         """Give the next trial: its number, seed and searched values; or that none is left."""
         if self._waiting:
             record = self._waiting.popleft()
-            self._asked[trial_id] = self._ask_again(record)
+            self._ask_again(trial_id, record)
             return {"trial": record.number, "seed": record.seed, "values": record.values}
         if self._next >= self._n_trials:
             return self.FINISHED
         number, self._next = self._next, self._next + 1
-        if number == DEFAULT_TRIAL:
-            values, asked = self.space.default(), None
-        else:
-            asked = self._study.ask()
-            values = self.space.draw(lambda alternative: _suggest(asked, alternative))
-        self._asked[trial_id] = asked
+        values = self._ask(trial_id, number)
         return {"trial": number, "seed": self._seed + number, "values": values}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell Optuna one epoch."""
         asked = self._asked.get(trial_id)
-        if asked is not None and "score" in result:
-            asked.report(result["score"], step=result["epoch"])
+        if asked is None or "score" not in result or result["epoch"] <= self._told[trial_id]:
+            return  # Optuna does not know it, it failed, or it is said once more after a resume
+        asked.report(result["score"], step=result["epoch"])
+        self._told[trial_id] = result["epoch"]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -131,43 +130,75 @@ class OptunaSearch(Searcher):
             state=states[record.status],
             params={a.name: record.values[key] for key, a in active.items()},
             distributions=distributions,
-            value=best[-1] if record.status == "complete" else None,
+            value=best[-1] if best and record.status != "failed" else None,
             intermediate_values={m.epoch: b for m, b in zip(record.epochs, best, strict=True)},
         )
 
-    def _ask_again(self, record: TrialRecord) -> optuna.Trial | None:
-        if self._distributions(record) is None:
-            return None
-        active = self.space.active(record.values)
-        self._study.enqueue_trial({a.name: record.values[key] for key, a in active.items()})
+    def _ask(self, trial_id: str, number: int) -> dict[str, Any]:
+        if number == DEFAULT_TRIAL:
+            self._remember(trial_id, None)
+            return self.space.default()
+        if number <= len(self.space.try_first):
+            values = dict(self.space.try_first[number - 1])
+            self._remember(trial_id, self._ask_for(values) if self._is_inside(values) else None)
+            return values
+        if self._grid is not None:
+            values = self._grid[number - 1 - len(self.space.try_first)]
+            self._remember(trial_id, self._ask_for(values))
+            return values
+        # Every trial has a sampler of its own seed, so that a resumed search proposes what an
+        # uninterrupted one would have.
+        self._study.sampler = _make_sampler(self.space, self._seed, number)
+        asked = self._study.ask()
+        self._remember(trial_id, asked)
+        return self.space.draw(lambda alternative: _suggest(asked, alternative))
+
+    def _ask_again(self, trial_id: str, record: TrialRecord) -> None:
+        asked = None if self._distributions(record) is None else self._ask_for(record.values)
+        self._remember(trial_id, asked)
+        best = record.best_so_far(self._task)
+        for metrics, score in zip(record.epochs, best, strict=True):
+            self.on_trial_result(trial_id, {"epoch": metrics.epoch, "score": score})
+
+    def _ask_for(self, values: dict[str, Any]) -> optuna.Trial:
+        """Let Optuna propose given values, which lie inside the space."""
+        active = self.space.active(values)
+        self._study.enqueue_trial({a.name: values[key] for key, a in active.items()})
         asked = self._study.ask()
         for alternative in active.values():
             _suggest(asked, alternative)
         return asked
 
+    def _remember(self, trial_id: str, asked: optuna.Trial | None) -> None:
+        self._asked[trial_id], self._told[trial_id] = asked, 0
+
     def _distributions(self, record: TrialRecord) -> dict[str, BaseDistribution] | None:
         """Give Optuna's distributions of a trial; None when it lies outside the space."""
+        if record.number == DEFAULT_TRIAL or not self._is_inside(record.values):
+            return None
         active = self.space.active(record.values)
-        inside = all(a.distribution.contains(record.values.get(key)) for key, a in active.items())
-        if record.number == DEFAULT_TRIAL or not inside:
-            return None  # the default may be no point of the space, such as no L2 on a log scale
         return {a.name: _to_optuna(a.distribution) for a in active.values()}
 
-    def _enqueue_grid(self, past: Study) -> None:
-        seen = [t.values for t in past.trials.values() if t.number != DEFAULT_TRIAL]
-        points = [values for values in self.space.grid() if values not in seen]
-        for values in points:
-            active = self.space.active(values)
-            self._study.enqueue_trial({a.name: values[key] for key, a in active.items()})
-        self._n_trials = min(self._n_trials, self._next + len(points) + (not past.trials))
+    def _is_inside(self, values: Mapping[str, Any]) -> bool:
+        """Say whether Optuna can know a configuration; no L2 is no point of a log scale, say."""
+        active = self.space.active(values)
+        return all(a.distribution.contains(values.get(key)) for key, a in active.items())
 
 
-def _make_sampler(space: SearchSpace, seed: int) -> optuna.samplers.BaseSampler:
+def _grid_points(space: SearchSpace) -> list[dict[str, Any]]:
+    """Give the points of the grid but the default's, which is trial 0."""
+    default = space.default()
+    covered = {key: default[key] for key in space.active(default)}
+    return [values for values in space.grid() if values != covered]
+
+
+def _make_sampler(space: SearchSpace, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    mixed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     if space.search.name == "tpe":
         return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=space.search.startup_trials, multivariate=False
+            seed=mixed, n_startup_trials=space.search.startup_trials, multivariate=False
         )
-    return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=mixed)
 
 
 def _suggest(trial: optuna.Trial, alternative: Alternative) -> Any:

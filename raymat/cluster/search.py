@@ -1,16 +1,19 @@
 """Run a search with Ray Tune, writing down everything it says."""
 
+import math
 import shutil
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NoReturn
 
-import ray
 from ray import tune
+from ray.tune import TuneError
 
 from raymat.cluster.asha import make_scheduler
-from raymat.cluster.connect import cluster_cpus, cluster_gpus
 from raymat.cluster.optuna_search import DEFAULT_TRIAL, OptunaSearch
 from raymat.cluster.trainable import TrialRunner, trial_folder
-from raymat.errors import ClusterError
+from raymat.errors import RunError
+from raymat.tracking.events import Event
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.fit import FitData
 from raymat.tuning.request import TuneRequest
@@ -18,8 +21,9 @@ from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
 from raymat.tuning.study import Study
 
+SEARCH_ENDED = "search_ended"
+_TRIAL_EVENTS = ("trial_started", "trial_resumed", "epoch", "trial_ended")
 MAX_RESTARTS = 3  # of a trial whose process or host dies; a failed configuration is not retried
-DEFAULT_GPU_SHARE = 0.25
 
 
 def search(
@@ -33,77 +37,74 @@ def search(
     """Run the trials of a space that the run's log does not hold yet, and give all of them.
 
     Raises:
-        ClusterError: the cluster can never place a trial.
+        RunError: the log or a checkpoint cannot be written.
     """
-    study = Study.from_events(run.events(), data.task)
+    past = run.events()
+    study = Study.from_events(past, data.task)
     searcher = OptunaSearch(space, n_trials=space.budget.trials, past=study, seed=request.seed)
-    if not searcher.has_work():
-        return study
-    run.emit("search_started", trials=searcher.n_trials, **resources.model_dump())
-    trainable = tune.with_parameters(
-        TrialRunner,
-        data=data,
-        space=space,
-        folder=str(run.path),
-        n_cpus=max(1, int(resources.cpu)),
-    )
-    scratch = run.path / "ray"
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
-        tune_config=tune.TuneConfig(
+    left_s = seconds_left(past, request.time_budget_s)
+    if searcher.has_work() and left_s > 0 and not any(e["event"] == SEARCH_ENDED for e in past):
+        run.emit("search_started", trials=searcher.n_trials, **resources.model_dump())
+        trainable = tune.with_parameters(
+            TrialRunner,
+            data=data,
+            space=space,
+            folder=str(run.path),
+            n_cpus=max(1, int(resources.cpu)),
+        )
+        tune_config = tune.TuneConfig(
             metric="score",
             mode=searcher.mode,
             search_alg=searcher,
-            scheduler=make_scheduler(space, study),
+            scheduler=make_scheduler(space, past, data.task),
             num_samples=-1,
             max_concurrent_trials=request.concurrency,
-            time_budget_s=request.time_budget_s,
+            time_budget_s=left_s if math.isfinite(left_s) else None,
             reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(scratch),
-            callbacks=[_Recorder(run, study, space)],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+        )
+        _fit(
+            tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config,
+            _Recorder(run, study, space),
+        )
     _end_cut_off_trials(run, study)
-    shutil.rmtree(scratch, ignore_errors=True)  # Ray's own records; the event log has it all
+    run.emit(SEARCH_ENDED)
     return study
 
 
-def trial_resources(request: TuneRequest, space: SearchSpace) -> Resources:
-    """Decide what a trial occupies: --gpus, else the space, else what the cluster has.
-
-    A space that asks for GPUs runs on CPUs where there are none; --gpus does not.
-
-    Raises:
-        ClusterError: no node can ever hold one trial.
-    """
-    asked = space.resources or Resources(gpu=DEFAULT_GPU_SHARE)
-    gpus = cluster_gpus()
-    if request.gpus is not None:
-        if request.gpus > 0 and gpus == 0:
-            raise ClusterError(
-                f"--gpus {request.gpus:g}: Ray sees no GPU here; leave it out to train on CPUs"
-            )
-        asked = asked.model_copy(update={"gpu": request.gpus})
-    elif gpus == 0:
-        asked = asked.model_copy(update={"gpu": 0.0})
-    if not any(_fits(asked, node) for node in ray.nodes() if node["Alive"]):
-        raise ClusterError(
-            f"no node has {asked.cpu:g} CPU and {asked.gpu:g} GPU for one trial (in all there are"
-            f" {cluster_cpus()} CPU and {gpus:g} GPU); lower `resources` in the space or --gpus"
-        )
-    return asked
+def _fit(trainable: Any, tune_config: tune.TuneConfig, recorder: "_Recorder") -> None:
+    scratch = recorder.run.path / "ray"  # Ray's own records; the event log has it all
+    shutil.rmtree(scratch, ignore_errors=True)
+    run_config = tune.RunConfig(
+        name="tune",
+        storage_path=str(scratch),
+        callbacks=[recorder],
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
+        verbose=0,
+    )
+    try:
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    except (TuneError, OSError) as error:
+        if recorder.problem is not None:
+            raise recorder.problem from error
+        raise RunError(f"{scratch}: Ray Tune failed: {_last_line(error)}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fits(asked: Resources, node: dict[str, Any]) -> bool:
-    has = node["Resources"]
-    return bool(has.get("CPU", 0) >= asked.cpu and has.get("GPU", 0) >= asked.gpu)
+def seconds_left(past: Sequence[Event], budget_s: float | None) -> float:
+    """Give what an interrupted search has left of its time budget; infinite without one."""
+    if budget_s is None:
+        return math.inf
+    begun, last, used = 0.0, 0.0, 0.0
+    for event in past:
+        time_s = datetime.fromisoformat(event["time"]).timestamp()
+        if event["event"] == "search_started":
+            used, begun, last = used + last - begun, time_s, time_s
+        elif event["event"] in _TRIAL_EVENTS:
+            last = time_s
+    return budget_s - (used + last - begun)
 
 
 class _Recorder(tune.Callback):
@@ -111,6 +112,7 @@ class _Recorder(tune.Callback):
 
     def __init__(self, run: RunDirectory, study: Study, space: SearchSpace) -> None:
         self.run, self.study, self.space = run, study, space
+        self.problem: RunError | None = None  # what made the recorder give up
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray keeps a copy of its settings; a run is resumed from the log instead
@@ -118,7 +120,7 @@ class _Recorder(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         asked = trial.config
         if asked["trial"] in self.study.trials:
-            self.run.emit("trial_resumed", trial=asked["trial"])
+            self._write("trial_resumed", trial=asked["trial"])
             return
         config = self.space.configure(asked["values"]).flat()
         started = {"trial": asked["trial"], "seed": asked["seed"], "values": asked["values"]}
@@ -128,6 +130,8 @@ class _Recorder(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         number = trial.config["trial"]
+        if "problem" in result:
+            self._give_up(RunError(result["problem"]))
         if "score" not in result:
             return
         known = self.study.trials[number].epochs
@@ -161,7 +165,18 @@ class _Recorder(tune.Callback):
     def _write(self, event: str, **values: Any) -> None:
         record = {key: value for key, value in values.items() if key != "durable"}
         self.study.take({"event": event, **record})
-        self.run.emit(event, **values)
+        try:
+            self.run.emit(event, **values)
+        except RunError as problem:
+            self._give_up(problem)
+
+    def _give_up(self, problem: RunError) -> NoReturn:
+        self.problem = problem  # Ray Tune gives its own error for it
+        raise problem
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def _end_cut_off_trials(run: RunDirectory, study: Study) -> None:

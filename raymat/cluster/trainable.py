@@ -7,7 +7,7 @@ import ray
 import torch
 from ray import tune
 
-from raymat.errors import RaymatError
+from raymat.errors import RaymatError, RunError
 from raymat.properties import Task
 from raymat.training.fit import FitData
 from raymat.tuning.search_space import SearchSpace
@@ -19,7 +19,8 @@ class TrialRunner(tune.Trainable):
 
     The result of a step holds `epoch`, `score` (the best validation score so far, which ASHA and
     Optuna look at), `metrics`, `finished` and `facts`; a trial that cannot go on reports `error`
-    and no score, so that the search is told of a failure and nothing is tried again.
+    and no score, so that the search is told of a failure and nothing is tried again. A `problem`
+    is none of the trial's own, such as a full disk: it ends the run, which can be resumed.
     """
 
     _trial: Trial | None = None
@@ -46,6 +47,13 @@ class TrialRunner(tune.Trainable):
         try:
             trial = self._trial or self._make_trial()
             metrics = trial.step()
+        except (RunError, OSError) as problem:
+            return {
+                "problem": str(problem),
+                "epoch": self._epoch(),
+                "finished": False,
+                "done": True,
+            }
         except RaymatError as error:
             return {"error": str(error), "epoch": self._epoch(), "finished": True, "done": True}
         return {

@@ -6,7 +6,8 @@ from typing import Any
 from raymat.cluster.connect import ray_session
 from raymat.cluster.finish import finish
 from raymat.cluster.graphs import find_or_build_table
-from raymat.cluster.search import search, trial_resources
+from raymat.cluster.resources import trial_resources
+from raymat.cluster.search import search
 from raymat.config import build_config
 from raymat.errors import RunError
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
@@ -46,6 +47,9 @@ def resume_tune(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[str
         header = run.header
         if header.get("command") != "tune":
             raise RunError(f"{path}: a {header.get('command')} run, not a tune run")
+        scored = [event["metrics"] for event in run.events() if event["event"] == "scored"]
+        if scored:  # it ended between the last result and the word "complete"
+            return dict(scored[-1])
         request = build_config(TuneRequest, header["arguments"], where=f"{path}/run.json")
         return _run(request, run)
 
@@ -61,6 +65,7 @@ def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
     )
     with ray_session(request.address):
         resources = trial_resources(request, space)
+        run.update_header(device="cuda" if resources.gpu else "cpu")
         table = _find_table(space, inputs, run)
         study = search(request, space, inputs.fit_data(table), resources=resources, run=run)
         return finish(

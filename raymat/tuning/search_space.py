@@ -32,6 +32,8 @@ class SearchSpace:
         parameters: searched keys; each stands after those its conditions name.
         defaults: default of every searched key, as its config class has it.
         fixed: values of keys that are not searched, where they differ from the default.
+        try_first: configurations to try after the default, such as published ones; a key that the
+            file leaves out has its default.
         budget: trials and epochs.
         scheduler: what stops a trial early.
         search: what proposes trials.
@@ -48,6 +50,7 @@ class SearchSpace:
     parameters: tuple[Parameter, ...]
     defaults: Mapping[str, Any]
     fixed: Mapping[str, Any]
+    try_first: tuple[Mapping[str, Any], ...]
     budget: Budget
     scheduler: Scheduler
     search: Search

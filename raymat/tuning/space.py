@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SearchSpace", "parse_space", "read_space", "shipped_spaces"]
 
 _DEFAULTS = ("model", "data", "target", "split", "wandb")
-_SEARCH = ("space", "fixed", "budget", "scheduler", "search", "resources")
+_SEARCH = ("space", "try_first", "fixed", "budget", "scheduler", "search", "resources")
 _KEYS = (*_DEFAULTS, *_SEARCH)
 _TIME_KEY = "training.epochs"
 
@@ -84,6 +84,7 @@ def parse_space(content: Mapping[str, Any], *, path: str) -> SearchSpace:
         parameters=in_order(parameters, where=f"{path}: space"),
         defaults=defaults,
         fixed=fixed,
+        try_first=_read_try_first(content, defaults, path),
         budget=_read_budget(content, path),
         scheduler=_settings(Scheduler, content, "scheduler", path),
         search=_settings(Search, content, "search", path),
@@ -169,6 +170,20 @@ def _read_parameters(
         key: parse_parameter(key, form, where=f"{path}: space: {key}")
         for key, form in searched.items()
     }
+
+
+def _read_try_first(
+    content: Mapping[str, Any], defaults: Mapping[str, Any], path: str
+) -> tuple[dict[str, Any], ...]:
+    found = content.get("try_first") or []
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise ConfigError(f"{path}: try_first: takes a list of {{key: value}}, found {found!r}")
+    for item in found:
+        for key in item:
+            if key not in defaults:
+                hint = did_you_mean(str(key), defaults)
+                raise ConfigError(f"{path}: try_first: '{key}' is not a key of this space{hint}")
+    return tuple({**defaults, **item} for item in found)
 
 
 def _settings(cls: type[ConfigT], content: Mapping[str, Any], key: str, path: str) -> ConfigT:

@@ -37,6 +37,9 @@ def check_values(space: SearchSpace) -> None:
             each other.
     """
     build_trial_config(space.model, space.fixed, where=f"{space.path}: fixed")
+    for number, values in enumerate(space.try_first, start=1):
+        where = f"{space.path}: try_first: entry {number}"
+        build_trial_config(space.model, {**space.fixed, **values}, where=where)
     _check_extremes(space)
     _check_combinations(space)
 

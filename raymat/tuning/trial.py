@@ -1,5 +1,6 @@
 """One trial: one configuration trained on one split, the same for the same seed."""
 
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ class Trial:
         return {
             "n_parameters": self.fit.n_parameters,
             "host": platform.node(),
+            "pid": os.getpid(),
             "device": self.device,
         }
 

@@ -99,13 +99,13 @@ def test_both_intervals_agree(rows):
 
 
 def test_mean_interval_covers_the_truth():
-    """Of 95 % intervals about 95 % hold the true mean; 60 rows and 200 repetitions."""
+    """Of 95 % intervals about 95 % hold the true mean; a few less for 30 skewed rows."""
     rng = np.random.default_rng(11)
     held = 0
-    for repetition in range(200):
-        low, high = bootstrap_mean_interval(np.abs(rng.normal(size=60)), seed=repetition)
+    for repetition in range(100):
+        low, high = bootstrap_mean_interval(np.abs(rng.normal(size=30)), seed=repetition)
         held += low <= np.sqrt(2 / np.pi) <= high
-    assert 0.89 <= held / 200 <= 0.99
+    assert 0.88 <= held / 100 <= 0.99
 
 
 def test_one_row_has_an_interval_without_width():

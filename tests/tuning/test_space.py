@@ -545,3 +545,28 @@ def test_resources_and_split_are_read():
     assert (space.resources.cpu, space.resources.gpu) == (1, 0.25)
     assert space.split is not None
     assert space.split.kind == "formula"
+
+
+# --- configurations to try first -----------------------------------------------------------------
+
+
+def test_what_is_tried_first_is_completed_with_defaults():
+    space = searching(
+        {"model.n_conv": {"int": [1, 5]}, "training.lr": {"log_uniform": [1e-4, 1e-1]}},
+        try_first=[{"model.n_conv": 4}],
+    )
+    assert space.try_first == ({"model.n_conv": 4, "training.lr": 0.01},)
+
+
+@pytest.mark.parametrize(
+    ("try_first", "message"),
+    [
+        ([{"model.n_convs": 4}], "try_first: 'model.n_convs' is not a key of this space; did you"),
+        ([{"model.n_conv": 99}], "try_first: entry 1: 'n_conv'"),
+        ({"model.n_conv": 4}, "try_first: takes a list"),
+        ([4], "try_first: takes a list"),
+    ],
+)
+def test_what_cannot_be_tried_first_is_refused(try_first, message):
+    with pytest.raises(ConfigError, match=message):
+        searching({"model.n_conv": {"int": [1, 5]}}, try_first=try_first)

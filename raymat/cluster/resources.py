@@ -1,0 +1,44 @@
+"""What a trial occupies on the cluster that is there."""
+
+from typing import Any
+
+import ray
+
+from raymat.cluster.connect import cluster_cpus, cluster_gpus
+from raymat.errors import ClusterError
+from raymat.tuning.request import TuneRequest
+from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.settings import Resources
+
+DEFAULT_GPU_SHARE = 0.25
+
+
+def trial_resources(request: TuneRequest, space: SearchSpace) -> Resources:
+    """Decide what a trial occupies: --gpus, else the space, else what the cluster has.
+
+    A space that asks for GPUs runs on CPUs where there are none; --gpus does not.
+
+    Raises:
+        ClusterError: no node can ever hold one trial.
+    """
+    asked = space.resources or Resources(gpu=DEFAULT_GPU_SHARE)
+    gpus = cluster_gpus()
+    if request.gpus is not None:
+        if request.gpus > 0 and gpus == 0:
+            raise ClusterError(
+                f"--gpus {request.gpus:g}: Ray sees no GPU here; leave it out to train on CPUs"
+            )
+        asked = asked.model_copy(update={"gpu": request.gpus})
+    elif gpus == 0:
+        asked = asked.model_copy(update={"gpu": 0.0})
+    if not any(_fits(asked, node) for node in ray.nodes() if node["Alive"]):
+        raise ClusterError(
+            f"no node has {asked.cpu:g} CPU and {asked.gpu:g} GPU for one trial (in all there are"
+            f" {cluster_cpus()} CPU and {gpus:g} GPU); lower `resources` in the space or --gpus"
+        )
+    return asked
+
+
+def _fits(asked: Resources, node: dict[str, Any]) -> bool:
+    has = node["Resources"]
+    return bool(has.get("CPU", 0) >= asked.cpu and has.get("GPU", 0) >= asked.gpu)

@@ -1,0 +1,206 @@
+"""What Optuna is told: the truth, also after an interruption."""
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from spaces import SEARCHED, TINY_MODEL, ended, epoch, small_space, started
+
+from raymat.cluster.optuna_search import OptunaSearch
+from raymat.tracking.events import Event
+from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.study import Study
+
+SCORES = {
+    "complete": [3.0, 1.0, 2.0],
+    "stopped": [2.5, 2.0],
+    "failed": [4.0],
+    "running": [1.5, 1.25],
+}
+
+
+class Driver:
+    """Plays Ray Tune: asks, reports epoch by epoch, ends; and writes the log a run would have."""
+
+    def __init__(self, space: SearchSpace, past: list[Event] | None = None, seed: int = 0) -> None:
+        self.events = list(past or [])
+        study = Study.from_events(self.events, "regression")
+        self.search = OptunaSearch(space, n_trials=space.budget.trials, past=study, seed=seed)
+
+    def ask(self) -> dict[str, Any]:
+        name = f"tune-{len(self.events)}"
+        asked = self.search.suggest(name)
+        if asked == OptunaSearch.FINISHED:
+            return {}
+        known = Study.from_events(self.events, "regression").trials
+        if asked["trial"] not in known:
+            self.events.append(started(asked))
+        return {**asked, "name": name}
+
+    def play(self, fate: str) -> dict[str, Any]:
+        """Run one trial to a fate."""
+        asked = self.ask()
+        best, score = float("inf"), None
+        for number, score in enumerate(SCORES[fate], start=1):
+            best = min(best, score)
+            result = {"epoch": number, "score": best, "finished": False}
+            is_last = number == len(SCORES[fate])
+            self.events.append(epoch(asked["trial"], number, score))
+            if is_last and fate in ("complete", "stopped"):
+                self._end(asked, {**result, "finished": fate == "complete"}, fate)
+            else:
+                self.search.on_trial_result(asked["name"], result)
+        if fate == "failed":
+            self._end(asked, {"epoch": 2, "error": "diverged", "finished": True}, fate)
+        return asked
+
+    def _end(self, asked: dict[str, Any], result: dict[str, Any], fate: str) -> None:
+        self.search.on_trial_complete(asked["name"], result)
+        self.events.append(ended(asked["trial"], fate))
+
+    @property
+    def optuna(self) -> list[optuna.trial.FrozenTrial]:
+        return self.search._study.get_trials(deepcopy=True)
+
+
+def facts(trials: list[optuna.trial.FrozenTrial]) -> list[Any]:
+    return [(t.state, t.params, t.distributions, t.values, t.intermediate_values) for t in trials]
+
+
+def test_default_configuration_is_trial_0() -> None:
+    space = small_space()
+    asked = Driver(space).ask()
+    assert asked["trial"] == 0
+    assert asked["values"] == space.default()
+    assert asked["seed"] == 0
+
+
+def test_optuna_is_told_how_each_trial_ended() -> None:
+    driver = Driver(small_space())
+    asked = [driver.play(fate) for fate in ("complete", "complete", "stopped", "failed")]
+    complete, stopped, failed = driver.optuna  # the default is no point of the space
+    assert complete.state == TrialState.COMPLETE
+    assert complete.value == 1.0  # the best epoch, not the last
+    assert complete.intermediate_values == {1: 3.0, 2: 1.0, 3: 1.0}
+    assert stopped.state == TrialState.PRUNED
+    assert stopped.intermediate_values == {1: 2.5, 2: 2.0}
+    assert failed.state == TrialState.FAIL
+    assert failed.value is None
+    assert failed.intermediate_values == {1: 4.0}
+    for told, given in zip(driver.optuna, asked[1:], strict=True):
+        assert {name.partition("[")[0]: v for name, v in told.params.items()} == given["values"]
+
+
+def test_a_dead_worker_is_told_as_failed() -> None:
+    driver = Driver(small_space())
+    driver.play("complete")
+    asked = driver.ask()
+    driver.search.on_trial_complete(asked["name"], None, error=True)
+    assert [t.state for t in driver.optuna] == [TrialState.FAIL]
+
+
+def test_search_ends_after_its_trials() -> None:
+    driver = Driver(small_space(budget={"trials": 3, "epochs": 3}))
+    assert [driver.play("complete")["trial"] for _ in range(3)] == [0, 1, 2]
+    assert not driver.search.has_work()
+    assert driver.search.suggest("one more") == OptunaSearch.FINISHED
+
+
+def test_resumed_search_knows_what_the_first_knew() -> None:
+    space = small_space(budget={"trials": 9, "epochs": 3})
+    first = Driver(space)
+    for fate in ("complete", "complete", "stopped", "failed", "running"):
+        first.play(fate)
+    resumed = Driver(space, first.events)
+    again = resumed.ask()
+    assert again["trial"] == 4  # the unfinished one comes first
+    assert again["values"] == Study.from_events(first.events, "regression").trials[4].values
+    assert facts(resumed.optuna) == facts(first.optuna)
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_interruption_does_not_change_what_is_proposed(name: str) -> None:
+    space = small_space(budget={"trials": 8, "epochs": 3}, search={"name": name})
+    whole = Driver(space, seed=7)
+    fates = ["complete", "complete", "stopped", "complete", "failed", "complete", "complete"]
+    expected = [whole.play(fate)["values"] for fate in fates]
+    parts, found = Driver(space, seed=7), []
+    for fate in fates:
+        found.append(parts.play(fate)["values"])
+        parts = Driver(space, parts.events, seed=7)
+    assert found == expected
+
+
+def test_seed_decides_the_proposals() -> None:
+    space = small_space(search={"name": "random"})
+    drawn = {}
+    for run, seed in {"first": 0, "again": 0, "other": 1}.items():
+        driver = Driver(space, seed=seed)
+        drawn[run] = [driver.play("complete")["values"] for _ in range(5)]
+    assert drawn["first"] == drawn["again"]
+    assert drawn["first"][1:] != drawn["other"][1:]
+    assert len({str(values) for values in drawn["first"]}) == 5
+
+
+def test_conditional_key_is_proposed_only_where_it_holds() -> None:
+    driver = Driver(small_space(budget={"trials": 30, "epochs": 3}, search={"name": "random"}))
+    values = [driver.play("complete")["values"] for _ in range(30)][1:]
+    assert {v["training.optimizer"] for v in values} == {"adam", "sgd"}
+    for v in values:
+        assert ("training.momentum" in v) == (v["training.optimizer"] == "sgd")
+
+
+GRID = {"model.n_hidden": {"int": [1, 3]}, "training.loss": {"choice": ["mse", "l1"]}}
+
+
+def grid_space(trials: int = 99) -> SearchSpace:
+    return small_space(
+        space=GRID, search={"name": "grid"}, budget={"trials": trials, "epochs": 3}
+    )
+
+
+def tried(driver: Driver) -> list[tuple[Any, ...]]:
+    trials = Study.from_events(driver.events, "regression").trials
+    return [tuple(trials[n].values[key] for key in GRID) for n in sorted(trials)]
+
+
+def test_grid_is_tried_once_each_with_the_default_as_one_point() -> None:
+    driver = Driver(grid_space())
+    assert driver.search.n_trials == 6
+    while driver.search.has_work():
+        driver.play("complete")
+    assert sorted(tried(driver)) == [(n, loss) for n in (1, 2, 3) for loss in ("l1", "mse")]
+    assert [t.state for t in driver.optuna] == [TrialState.COMPLETE] * 5
+
+
+def test_interrupted_grid_is_tried_once_each() -> None:
+    driver = Driver(grid_space())
+    for fate in ("complete", "complete", "running"):
+        driver.play(fate)
+    resumed = Driver(grid_space(), driver.events)
+    assert resumed.play("complete")["trial"] == 2
+    while resumed.search.has_work():
+        resumed.play("complete")
+    assert sorted(tried(resumed)) == [(n, loss) for n in (1, 2, 3) for loss in ("l1", "mse")]
+    told = [tuple(t.params[key] for key in GRID) for t in resumed.optuna]
+    assert sorted(told) == sorted(tried(resumed)[1:])
+
+
+def test_grid_stops_at_the_trials_asked_for() -> None:
+    assert Driver(grid_space(trials=4)).search.n_trials == 4
+
+
+def test_trial_outside_the_space_is_run_again_without_optuna() -> None:
+    """A space edited by hand between two starts is not possible, but a default outside it is."""
+    space = small_space(space={"training.weight_decay": {"log_uniform": [1.0e-6, 1.0e-1]}})
+    driver = Driver(space)
+    driver.play("running")
+    resumed = Driver(space, driver.events)
+    assert resumed.play("complete")["trial"] == 0
+    assert resumed.optuna == []
+
+
+def test_small_spaces_stay_valid() -> None:
+    assert set(SEARCHED) <= set(small_space().defaults)
+    assert set(TINY_MODEL) == set(small_space().fixed)
