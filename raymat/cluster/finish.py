@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import ray
-import torch
 import yaml
 
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
@@ -15,6 +14,7 @@ from raymat.cluster.tasks import start_task
 from raymat.cluster.trainable import trial_folder
 from raymat.features.neighbor_table import NeighborTable
 from raymat.tracking.run_directory import RunDirectory
+from raymat.training.device import use_threads
 from raymat.training.fit import FitData
 from raymat.training.inputs import RunInputs
 from raymat.training.metrics import bootstrap_mean_interval
@@ -115,7 +115,7 @@ def _train_to_epoch(
     epoch: int | None,
     n_cpus: int,
 ) -> FitResult:
-    torch.set_num_threads(n_cpus)
+    use_threads(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     return conclude(
         run_to_epoch(Trial(config, data, seed=seed, folder=folder, device=device), epoch)

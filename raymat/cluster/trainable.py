@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 
 from raymat.errors import RaymatError, RunError
 from raymat.properties import Task
+from raymat.training.device import free_memory, use_threads
 from raymat.training.fit import FitData
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial import Trial
@@ -29,7 +29,7 @@ class TrialRunner(tune.Trainable):
         self, config: dict[str, Any], data: FitData, space: SearchSpace, folder: str, n_cpus: int
     ) -> None:
         """Prepare the first trial of this process; Ray Tune calls it."""
-        torch.set_num_threads(n_cpus)
+        use_threads(n_cpus)
         self._data, self._space, self._folder = data, space, Path(folder)
         self._device = "cuda" if ray.get_gpu_ids() else "cpu"
         self._begin(config)
@@ -37,8 +37,7 @@ class TrialRunner(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Prepare the next trial of this process; Ray Tune calls it."""
         self._trial = None
-        if self._device == "cuda":
-            torch.cuda.empty_cache()
+        free_memory(self._device)
         self._begin(new_config)
         return True
 

@@ -83,8 +83,7 @@ def batch_graph(table: NeighborTable, rows: NDArray[np.int64], view: GraphView) 
     counts = np.diff(table.offsets)[rows]
     atoms = ranges(table.offsets[rows], counts)
     first_atom = np.repeat(np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    distances = table.distances[atoms, : view.max_neighbors]
-    senders = table.indices[atoms, : view.max_neighbors].astype(np.int64)
+    distances, senders = _nearest(table, atoms, view)
     kept = distances <= view.cutoff
     if view.pad == "reference":
         senders = np.where(kept, senders, 0)
@@ -100,6 +99,21 @@ def batch_graph(table: NeighborTable, rows: NDArray[np.int64], view: GraphView) 
         n_sites=torch.from_numpy(counts.astype(np.float32)),
         degree=kept.shape[1] if kept.all() else None,
     )
+
+
+def _nearest(
+    table: NeighborTable, atoms: NDArray[np.int64], view: GraphView
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Give distances and senders, both (n_atoms, max_neighbors), of the view's neighbors."""
+    n = view.max_neighbors
+    if view.cutoff == table.config.cutoff:
+        return table.distances[atoms, :n], table.indices[atoms, :n].astype(np.int64)
+    # Inside a shell the order is not by distance, so a shell that the smaller cutoff splits may
+    # have a farther neighbor before a nearer one: move those within the cutoff to the front.
+    distances = table.distances[atoms]
+    order = np.argsort(distances > view.cutoff, axis=1, kind="stable")[:, :n]
+    senders = np.take_along_axis(table.indices[atoms], order, axis=1).astype(np.int64)
+    return np.take_along_axis(distances, order, axis=1), senders
 
 
 def gather_senders(atoms: Tensor, graph: CrystalGraph) -> Tensor:

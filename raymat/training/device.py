@@ -24,3 +24,9 @@ def choose_device(gpus: float | None) -> str:
 def use_threads(n: int) -> None:
     """Work with `n` CPU threads; with one, a run on a CPU repeats bit by bit."""
     torch.set_num_threads(n)
+
+
+def free_memory(device: str) -> None:
+    """Give the memory that PyTorch keeps for later back to the GPU; nothing to do for a CPU."""
+    if device == "cuda":
+        torch.cuda.empty_cache()

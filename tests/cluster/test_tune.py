@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,5 +248,5 @@ def test_complete_run_is_not_run_again(run: Run) -> None:
 
 def test_second_run_into_the_folder_is_refused(run: Run) -> None:
     request = TuneRequest.model_validate(run.header["arguments"])
-    with pytest.raises(RunError, match=r"the folder exists and is not empty; continue it with"):
+    with pytest.raises(RunError, match=r"the folder exists and is not empty"):
         tune(request, run.path)

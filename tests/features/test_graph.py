@@ -14,7 +14,7 @@ from raymat.features.graph import (
     sum_over_crystals,
     sum_over_neighbors,
 )
-from raymat.features.neighbor_table import NeighborConfig
+from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table
 
 ALL = np.arange(4)
@@ -156,3 +156,18 @@ def test_table_is_not_written_to(table):
     assert np.array_equal(table.distances, before[0])
     assert np.array_equal(table.indices, before[1])
     assert table.atomic_numbers.all()
+
+
+def test_a_shell_that_the_cutoff_splits_keeps_its_nearer_neighbor():
+    # One shell, chained within 1e-4 Å and ordered by index: the first is farther than the second.
+    table = NeighborTable(
+        offsets=np.array([0, 2]),
+        atomic_numbers=np.array([11, 17], dtype=np.uint8),
+        indices=np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint16),
+        distances=np.array([[3.00005, 3.0, 4.0], [2.0, 3.0, 4.0]], dtype=np.float32),
+        n_ambiguous=np.zeros(1, dtype=np.int32),
+        config=NeighborConfig(cutoff=5.0, max_neighbors=3),
+    )
+    graph = batch_graph(table, np.array([0]), GraphView(cutoff=3.00001, max_neighbors=1))
+    assert graph.edge_index.tolist() == [[1, 0], [0, 1]]
+    assert graph.distances.tolist() == [3.0, 2.0]

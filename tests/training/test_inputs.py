@@ -1,0 +1,135 @@
+"""What a run starts from, and what training is handed of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fitting import table_of
+
+from raymat.data.crystals import CrystalSet
+from raymat.data.scaling import TargetScaling
+from raymat.data.splits import SplitConfig
+from raymat.data.writers import write_crystals
+from raymat.errors import DataError, RunError
+from raymat.tracking.run_directory import RunDirectory
+from raymat.training.fit import EpochMetrics
+from raymat.training.inputs import load_inputs
+from raymat.training.results import FitResult, prediction_table, score_baselines, score_part
+
+
+@pytest.fixture
+def source(twelve_crystals, tmp_path):
+    write_crystals(twelve_crystals, tmp_path / "twelve.parquet")
+    return tmp_path / "twelve.parquet"
+
+
+@pytest.fixture
+def run(tmp_path):
+    with RunDirectory.create(tmp_path / "run", {"command": "train"}) as run:
+        run.emit("trial_started", trial=0)
+        yield run
+
+
+def load(run, source, target="y", seed=0):
+    config = SplitConfig(seed=seed)
+    return load_inputs(
+        run, source=str(source), target=target, split_config=config, max_rejected=0.05
+    )
+
+
+def test_parts_and_facts(run, source, twelve_crystals):
+    inputs = load(run, source)
+    assert np.array_equal(inputs.targets, twelve_crystals.target("y"))
+    rows = {part: inputs.split.rows(part) for part in ("train", "validation", "test")}
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(12))
+    header = run.header
+    assert header["target"] == "y"
+    assert header["data"]["sha256"] == inputs.source.sha256
+    assert header["split"]["rows"] == {part: len(r) for part, r in rows.items()}
+    assert (run.path / "rejected.csv").read_text(encoding="utf-8") == "material_id,reason\n"
+    seen = set(twelve_crystals.take(rows["train"]).atomic_numbers.tolist())
+    assert inputs.elements() == tuple(sorted(seen))
+
+
+def test_training_is_not_handed_the_test_rows(run, source):
+    inputs = load(run, source)
+    data = inputs.fit_data(table_of(inputs.crystals))
+    test = set(inputs.split.rows("test").tolist())
+    assert test
+    assert not test & set(data.train.tolist())
+    assert not test & set(data.validation.tolist())
+    assert not set(data.train.tolist()) & set(data.validation.tolist())
+
+
+def test_a_second_look_finds_the_same_split(run, source):
+    first = load(run, source, seed=0)
+    again = load(run, source, seed=5)  # the run has its split; a later seed does not change it
+    assert first.split.sha256 == again.split.sha256
+
+
+def test_data_that_changed_since_the_run_began(run, source, twelve_crystals):
+    load(run, source)
+    write_crystals(twelve_crystals.take(np.arange(11)), source)
+    with pytest.raises(RunError, match="the data have changed since the run began"):
+        load(run, source)
+
+
+def test_a_class_target_needs_both_classes(run, twelve_crystals, tmp_path):
+    crystals = CrystalSet(
+        **{**vars(twelve_crystals), "properties": pd.DataFrame({"is_metal": [1] * 12})}
+    )
+    write_crystals(crystals, tmp_path / "classes.parquet")
+    with pytest.raises(
+        DataError, match=r"'is_metal' is a class and must hold 0 and 1; it holds \[1\.0\]"
+    ):
+        load(run, tmp_path / "classes.parquet", target="is_metal")
+
+
+def test_unknown_target(run, source):
+    with pytest.raises(DataError, match=r"twelve.parquet: .*'yy'.*did you mean 'y'"):
+        load(run, source, target="yy")
+
+
+def test_scores_and_predictions(run, source):
+    inputs = load(run, source)
+    predictions = inputs.targets + np.where(inputs.split.parts == "test", 0.5, 0.1)
+    assert score_part(inputs, "test", predictions)["mae"] == pytest.approx(0.5)
+    assert score_part(inputs, "train", predictions)["mae"] == pytest.approx(0.1)
+    table = prediction_table(inputs, predictions)
+    assert list(table.columns) == ["material_id", "part", "target", "prediction"]
+    assert list(table["material_id"]) == list(inputs.crystals.material_ids)
+    assert set(table["part"]) == {"train", "validation", "test"}
+
+
+def test_baselines_learn_from_training_rows_only(run, source):
+    inputs = load(run, source)
+    table = table_of(inputs.crystals)
+    scores = score_baselines(inputs, table, seed=0)
+    rows = {part: inputs.split.rows(part) for part in ("train", "test")}
+    mean = inputs.targets[rows["train"]].mean()
+    expected = np.abs(inputs.targets[rows["test"]] - mean).mean()
+    assert scores["mean"]["mae"] == pytest.approx(expected)
+    assert scores["composition"]["n"] == len(rows["test"])
+
+
+def test_result_of_a_fit(run, source):
+    from fitting import make_fit
+
+    from raymat.training.results import conclude, to_trained_model
+
+    inputs = load(run, source)
+    fitting = make_fit(inputs.fit_data(table_of(inputs.crystals)))
+    with pytest.raises(RunError, match="no epoch was finished, so there is no model"):
+        conclude(fitting)
+    for _ in range(3):
+        fitting.run_epoch()
+    result = conclude(fitting)
+    assert isinstance(result, FitResult)
+    assert isinstance(result.best, EpochMetrics)
+    assert result.epochs == 3
+    own = score_part(inputs, "validation", result.predictions)["mae"]
+    assert own == pytest.approx(result.best.val_score, rel=1e-6)
+    model = to_trained_model("cgcnn", fitting.model.config, result, inputs, {"seed": 0})
+    train = inputs.targets[inputs.split.rows("train")]
+    assert model.scaling == TargetScaling.fit(train)
+    assert model.elements == inputs.elements()
+    assert model.predict(fitting.data.table) == pytest.approx(result.predictions, rel=1e-6)
