@@ -16,6 +16,9 @@ from raymat.tracking.events import Event, read_events
 
 PATIENCE_S = 240.0  # for anything that only has to happen, on a busy machine
 POLL_S = 0.02
+# Ray's two helper processes wait a minute (a constant in Ray) for a server that died with the
+# driver, doing nothing; all others end at once.
+LATE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent")
 _RAYMAT = "from raymat.cli.main import main; main()"
 
 # Small but slow: about half a second an epoch, so that a signal finds a trial in the middle of one.
@@ -94,7 +97,7 @@ class Raymat:
 
     def wait_for_children_to_end(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while left := [pid for pid in self.children if is_alive(pid)]:
+        while left := [pid for pid in self.children if is_alive(pid) and not is_late(pid)]:
             assert time.monotonic() < deadline, f"left over: {[command(pid) for pid in left]}"
             time.sleep(POLL_S)
 
@@ -127,9 +130,13 @@ def is_alive(pid: int) -> bool:
 
 def command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:80]
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return "ended"
+
+
+def is_late(pid: int) -> bool:
+    return any(name in command(pid) for name in LATE)
 
 
 def log(run: Path) -> list[Event]:

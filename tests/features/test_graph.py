@@ -7,6 +7,7 @@ import torch
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.features.graph import (
     GraphView,
+    add_receivers,
     batch_graph,
     gather_receivers,
     gather_senders,
@@ -120,6 +121,8 @@ def test_named_sums(sparse, view):
     messages = torch.randn(len(graph.distances), 3, dtype=torch.float64)
     assert torch.equal(gather_senders(atoms, graph), atoms[graph.edge_index[0]])
     assert torch.equal(gather_receivers(atoms, graph), atoms[graph.edge_index[1]])
+    expected = messages + atoms[graph.edge_index[1]]
+    torch.testing.assert_close(add_receivers(messages, atoms, graph), expected)
     expected = torch.zeros(4, 3, dtype=torch.float64)
     for message, receiver in zip(messages, graph.edge_index[1], strict=True):
         expected[receiver] += message

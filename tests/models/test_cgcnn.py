@@ -27,11 +27,12 @@ def inverse_softplus(values: torch.Tensor) -> torch.Tensor:
     return torch.log(torch.expm1(values))
 
 
-@pytest.fixture(scope="module")
-def graph(tiny_crystals):
+@pytest.fixture(scope="module", params=["mask", "reference"])
+def graph(request, tiny_crystals):
     table = build_neighbor_table(tiny_crystals, NeighborConfig(cutoff=4.0, max_neighbors=14))
-    graph = batch_graph(table, np.arange(4), GraphView(4.0, 14))
-    assert graph.degree is None  # SrTiO3's oxygen has 14 neighbors, the others fewer
+    graph = batch_graph(table, np.arange(4), GraphView(4.0, 14, request.param))
+    # SrTiO3's oxygen has 14 neighbors, the others fewer: two ways to sum over neighbors.
+    assert graph.degree == {"mask": None, "reference": 14}[request.param]
     return graph
 
 
@@ -53,24 +54,45 @@ def concatenated(atoms, edges, graph):
     return torch.cat([atoms[receivers], atoms[senders], edges], dim=1)
 
 
+def authors_gated_conv(conv, atoms, edges, graph, statistics):
+    """Give Eq. 5 as the authors' network has it: rows joined per edge, one batch norm, a loop."""
+    products = conv.fc_full(concatenated(atoms, edges, graph))
+    normalized = F.batch_norm(
+        products, *statistics, conv.bn1.weight, conv.bn1.bias, training=conv.training
+    )
+    sums = [torch.zeros_like(atoms[0])] * graph.n_atoms
+    for edge, receiver in enumerate(graph.edge_index[1].tolist()):
+        gate, core = normalized[edge, :5], normalized[edge, 5:]
+        sums[receiver] = sums[receiver] + torch.sigmoid(gate) * F.softplus(core)
+    return F.softplus(atoms + conv.bn2(torch.stack(sums)))
+
+
+def gradients(conv, atoms, output):
+    """Give the gradients of a fixed mixture of outputs by atoms and every parameter."""
+    mixture = torch.linspace(-1.0, 2.0, output.numel(), dtype=output.dtype)
+    return torch.autograd.grad(output.flatten() @ mixture, [atoms, *conv.parameters()])
+
+
 @pytest.mark.parametrize("is_training", [True, False])
 def test_gated_convolution_is_the_authors_network(graph, atoms, edges, is_training):
     torch.manual_seed(0)
     conv = GatedConv(5, 3).double().train(is_training)
     conv.bn1.running_mean.normal_()
     conv.bn1.weight.data.normal_()
+    conv.bn1.bias.data.normal_()
     conv.bn2.running_var.uniform_(0.5, 2.0)
-    products = conv.fc_full(concatenated(atoms, edges, graph))
-    expected = torch.zeros_like(atoms)
-    statistics = () if is_training else (conv.bn1.running_mean, conv.bn1.running_var)
-    normalized = F.batch_norm(
-        products, *(statistics or (None, None)), conv.bn1.weight, conv.bn1.bias, is_training
+    statistics = conv.bn1.running_mean.clone(), conv.bn1.running_var.clone()
+    atoms = atoms.clone().requires_grad_()
+    expected = authors_gated_conv(conv, atoms, edges, graph, statistics)
+    found = conv(atoms, edges, graph)
+    close = {"rtol": 1e3 * FLOAT64, "atol": 1e3 * FLOAT64}
+    torch.testing.assert_close(found, expected, **close)
+    torch.testing.assert_close(
+        gradients(conv, atoms, found), gradients(conv, atoms, expected), **close
     )
-    for edge, receiver in enumerate(graph.edge_index[1]):
-        gate, core = normalized[edge, :5], normalized[edge, 5:]
-        expected[receiver] += torch.sigmoid(gate) * F.softplus(core)
-    expected = F.softplus(atoms + conv.bn2(expected))
-    torch.testing.assert_close(conv(atoms, edges, graph), expected, rtol=FLOAT64, atol=FLOAT64)
+    # Both have moved the running statistics in training, and neither has otherwise.
+    torch.testing.assert_close(conv.bn1.running_mean, statistics[0], **close)
+    torch.testing.assert_close(conv.bn1.running_var, statistics[1], **close)
 
 
 def test_sum_convolution_is_equation_4(graph, atoms, edges):

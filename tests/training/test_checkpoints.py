@@ -3,9 +3,10 @@
 import os
 import re
 
+import numpy as np
 import pytest
 import torch
-from fitting import make_data, make_fit, run
+from fitting import make_data, make_fit, run, same_weights, weights
 from tmpfs import fill, mounted
 
 from raymat.errors import RunError
@@ -38,6 +39,19 @@ def test_holds_history_best_epoch_and_optimiser(fitting, tmp_path):
     restored = [state["exp_avg"] for state in again.optimizer.state.values()]
     assert all(torch.equal(a, b) for a, b in zip(moments, restored, strict=True))
     assert all(torch.equal(v, fitting.best_weights[k]) for k, v in again.best_weights.items())
+
+
+def test_best_weights_are_those_of_the_best_epoch(fitting, tmp_path, monkeypatch):
+    at_best = weights(fitting)
+    monkeypatch.setattr("raymat.training.fit.validation_score", lambda *_: 1e9)
+    save_checkpoint(run(fitting, 2), tmp_path / "last.pt")
+    again = make_fit(fitting.data, seed=5)
+    load_checkpoint(again, tmp_path / "last.pt")
+    assert again.best.epoch == 1
+    assert same_weights(again, fitting)
+    again.use_best_weights()
+    assert all(np.array_equal(v, weights(again)[k]) for k, v in at_best.items())
+    assert not same_weights(again, fitting)
 
 
 def test_before_the_first_epoch(fitting, tmp_path):

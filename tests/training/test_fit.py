@@ -132,13 +132,16 @@ def test_classes_are_learned(classes):
     assert fitting.history[-1].train_loss < 0.5 * fitting.history[0].train_loss
 
 
-def test_early_stopping(data, monkeypatch):
+def test_early_stopping_ends_on_the_best_weights(data, monkeypatch):
     fitting = make_fit(data, patience=3, epochs=50)
     planned = iter([5.0, 4.0, 4.5, 3.0, 3.0, 3.2, 9.0, 0.0])
     monkeypatch.setattr("raymat.training.fit.validation_score", lambda *_: next(planned))
-    fit(fitting, lambda *_: None)
+    seen = []
+    fit(fitting, lambda f, _: seen.append(weights(f)))
     assert [m.val_score for m in fitting.history] == [5.0, 4.0, 4.5, 3.0, 3.0, 3.2, 9.0]
     assert fitting.best.epoch == 4  # an equal score is no better one
+    matches = [all(np.array_equal(v, weights(fitting)[k]) for k, v in w.items()) for w in seen]
+    assert matches == [False, False, False, True, False, False, False]
 
 
 def test_no_patience_no_early_stopping(data, monkeypatch):

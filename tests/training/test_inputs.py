@@ -111,7 +111,7 @@ def test_baselines_learn_from_training_rows_only(run, source):
     assert scores["composition"]["n"] == len(rows["test"])
 
 
-def test_result_of_a_fit(run, source):
+def test_result_of_a_fit(run, source, monkeypatch):
     from fitting import make_fit
 
     from raymat.training.results import conclude, to_trained_model
@@ -120,9 +120,12 @@ def test_result_of_a_fit(run, source):
     fitting = make_fit(inputs.fit_data(table_of(inputs.crystals)))
     with pytest.raises(RunError, match="no epoch was finished, so there is no model"):
         conclude(fitting)
-    for _ in range(3):
-        fitting.run_epoch()
+    fitting.run_epoch()
+    monkeypatch.setattr("raymat.training.fit.validation_score", lambda *_: 1e9)
+    fitting.run_epoch()
+    fitting.run_epoch()
     result = conclude(fitting)
+    assert result.best.epoch == 1
     assert isinstance(result, FitResult)
     assert isinstance(result.best, EpochMetrics)
     assert result.epochs == 3
