@@ -1,6 +1,5 @@
 """After a search: the winner trained again from its seed, and everything scored once."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def finish(
     results: dict[str, FitResult] = {role: ray.get(task) for role, task in pending.items()}
     _write_winner(winner, results["winner"], space, inputs, run)
     metrics = _metrics(winner, results, inputs) | {"baselines": ray.get(baselines)}
-    run.write_text("metrics.json", json.dumps(metrics, indent=2) + "\n")
+    run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)
     shutil.rmtree(run.path / "trials", ignore_errors=True)  # checkpoints; the model is in best/
     return metrics

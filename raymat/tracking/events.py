@@ -4,10 +4,12 @@ It is the one truth about a run. Every table of the run directory can be rebuilt
 run that was killed is resumed from it.
 """
 
+import errno
 import json
 import math
 import os
 from datetime import UTC, datetime
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         _cut_torn_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)  # nothing waits in memory when a disk is full
 
     def append(self, event: str, *, durable: bool = False, **values: Any) -> Event:
         """Write one event and give it back.
@@ -32,13 +34,23 @@ class EventLog:
             event: its kind.
             durable: wait until it is on the disk, not only with the operating system.
             values: JSON values; floats that are not finite become null.
+
+        Raises:
+            OSError: it cannot be written; the log is then as it was before.
         """
-        record: Event = {"event": event, "time": now(), **_finite(values)}
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
+        record: Event = {"event": event, "time": now(), **finite(values)}
+        self._write(json.dumps(record, allow_nan=False).encode() + b"\n")
         if durable:
             os.fsync(self._file.fileno())
         return record
+
+    def _write(self, line: bytes) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            _write_whole(self._file, line)
+        except OSError:
+            os.truncate(self._file.fileno(), size)
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -58,11 +70,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _finite(value: Any) -> Any:
+def _write_whole(file: RawIOBase, line: bytes) -> None:
+    if file.write(line) != len(line):  # a disk that fills up takes what still fits
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def finite(value: Any) -> Any:
+    """Give a JSON value in which floats that are not finite are null."""
     if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

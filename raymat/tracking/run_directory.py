@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from raymat.errors import RaymatError, RunError
-from raymat.tracking.events import Event, EventLog, now, read_events
+from raymat.tracking.events import Event, EventLog, finite, now, read_events
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 Listener = Callable[[Event], None]
@@ -41,7 +41,11 @@ class RunDirectory:
         self.listeners = listeners
         self._is_worth_keeping = True
         self._lock = _lock(self.path)
-        self._log = EventLog(self.path / "events.jsonl")
+        try:
+            self._log = EventLog(self.path / "events.jsonl")
+        except OSError as cause:
+            os.close(self._lock)
+            raise _cannot_write(self.path, cause) from cause
 
     @classmethod
     def create(
@@ -59,12 +63,14 @@ class RunDirectory:
             raise _cannot_write(path, cause) from cause
         if taken:
             raise RunError(f"{path}: the folder exists and is not empty; {_advice(path)}")
+        run = cls(path, listeners=listeners)
+        run._is_worth_keeping = False
         try:
-            run = cls(path, listeners=listeners)
-            run._is_worth_keeping = False
             run.write_header({**header, "status": "running", "started": now(), **_machine()})
-        except OSError as cause:
-            raise _cannot_write(path, cause) from cause
+        except RunError:
+            run._close()
+            _remove_files(path)  # a second try must not stumble over a half-made run
+            raise
         return run
 
     @classmethod
@@ -76,7 +82,11 @@ class RunDirectory:
         """
         read_header(path)
         run = cls(path, listeners=listeners)
-        run.update_header(status="running", resumed=now())
+        try:
+            run.update_header(status="running", resumed=now())
+        except RunError:
+            run._close()
+            raise
         return run
 
     def emit(self, event: str, *, durable: bool = False, **values: Any) -> None:
@@ -107,11 +117,20 @@ class RunDirectory:
 
     def write_header(self, header: dict[str, Any]) -> None:
         """Replace `run.json`."""
-        self.write_text("run.json", json.dumps(header, indent=2, default=str) + "\n")
+        self.write_json("run.json", header)
 
     def update_header(self, **values: Any) -> None:
         """Change some keys of `run.json`."""
         self.write_header({**self.header, **values})
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write one JSON file of the run; floats that are not finite become null.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        text = json.dumps(finite(content), indent=2, default=str, allow_nan=False)
+        self.write_text(name, text + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write one file of the run, whole or not at all.
@@ -119,14 +138,15 @@ class RunDirectory:
         Raises:
             RunError: it cannot be written.
         """
-        try:
-            with self.replacing(name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        except OSError as cause:
-            raise _cannot_write(self.path, cause) from cause
+        with self.replacing(name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def replacing(self, name: str) -> "_Replacing":
-        """Give a temporary path that takes the name of a file when the block ends well."""
+        """Give a temporary path that takes the name of a file when the block ends well.
+
+        Raises:
+            RunError: the block could not write it.
+        """
         return _Replacing(self.path / name)
 
     def __enter__(self) -> Self:
@@ -170,17 +190,24 @@ class _Replacing:
         self.path = path
 
     def __enter__(self) -> Path:
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        except OSError as cause:
+            raise _cannot_write(self.path.parent, cause) from cause
         os.close(handle)
         self.temporary = Path(name)
         return self.temporary
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
         if kind is None:
             self.temporary.chmod(0o644)
             self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+            return
+        self.temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _cannot_write(self.path.parent, error) from error
 
 
 def read_header(path: Path) -> dict[str, Any]:

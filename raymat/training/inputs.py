@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from raymat.data.crystals import CrystalSet
 from raymat.data.leakage import Leakage, find_leakage
 from raymat.data.readers import DataSource, load_crystals
-from raymat.data.splits import Split, SplitConfig, make_split, read_split, write_split
+from raymat.data.splits import PARTS, Split, SplitConfig, make_split, read_split, write_split
 from raymat.errors import DataError, RunError
 from raymat.features.neighbor_table import NeighborTable
 from raymat.properties import Property, find_property
@@ -42,10 +42,14 @@ class RunInputs:
         return self.crystals.target(self.prop.name)
 
     def fit_data(self, table: NeighborTable) -> FitData:
-        """Give what training may see: everything but the test rows."""
+        """Give what training may see: the targets of all other rows are blanked out."""
+        targets = np.full(len(self.crystals), np.nan)
+        for part in ("train", "validation"):
+            rows = self.split.rows(part)
+            targets[rows] = self.targets[rows]
         return FitData(
             table=table,
-            targets=self.targets,
+            targets=targets,
             train=self.split.rows("train"),
             validation=self.split.rows("validation"),
             task=self.prop.task,
@@ -58,7 +62,7 @@ class RunInputs:
 
     def facts(self) -> dict[str, Any]:
         """Give what `run.json` says of the data."""
-        rows = {part: len(self.split.rows(part)) for part in ("train", "validation", "test")}
+        rows = {part: len(self.split.rows(part)) for part in PARTS}
         return {
             "data": asdict(self.source),
             "target": self.prop.name,
@@ -98,6 +102,7 @@ def load_inputs(
             f" {loaded.source.sha256[:12]}, was {known[:12]}); start a new run"
         )
     split = _find_split(run.path / "split.parquet", crystals, split_config)
+    _check_classes_of_parts(crystals, prop, split)
     inputs = RunInputs(crystals, prop, split, loaded.source, find_leakage(crystals, split))
     run.update_header(**inputs.facts())
     run.emit("data", **inputs.facts(), leakage_line=inputs.leakage.line())
@@ -113,6 +118,18 @@ def _find_split(path: Path, crystals: CrystalSet, config: SplitConfig) -> Split:
     split = make_split(crystals, config)
     write_split(split, path)
     return split
+
+
+def _check_classes_of_parts(crystals: CrystalSet, prop: Property, split: Split) -> None:
+    if prop.task != "classification":
+        return
+    classes = crystals.target(prop.name)
+    for part in PARTS:
+        if len(np.unique(classes[split.rows(part)])) < 2:
+            raise DataError(
+                f"the {part} rows hold one class of '{prop.name}' only, so there is no AUC; use"
+                " more rows or another --seed"
+            )
 
 
 def _check_classes(crystals: CrystalSet, prop: Property) -> None:

@@ -87,7 +87,8 @@ def bootstrap_mean_interval(values: Floats, *, seed: int = 0) -> list[float]:
     rng = np.random.default_rng(seed)
     n = len(values)
     # Drawing multinomial counts is drawing rows with replacement; in blocks, to bound memory.
-    blocks = [rng.multinomial(n, np.full(n, 1.0 / n), size=500) @ values for _ in range(20)]
+    shares, block = np.full(n, 1.0 / n), N_BOOTSTRAP // 20
+    blocks = [rng.multinomial(n, shares, size=block) @ values for _ in range(20)]
     means = np.concatenate(blocks) / n
     return [float(q) for q in np.quantile(means, [0.025, 0.975])]
 

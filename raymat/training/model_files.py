@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -63,7 +63,14 @@ class TrainedModel:
         return NeighborConfig(cutoff=self.view.cutoff, max_neighbors=self.view.max_neighbors)
 
     def predict(self, table: NeighborTable, device: str = "cpu") -> NDArray[np.float64]:
-        """Predict all crystals of a table: (n_crystals,) in `unit`, or P(class 1)."""
+        """Predict all crystals of a table: (n_crystals,) in `unit`, or P(class 1).
+
+        Raises:
+            ValueError: the table does not reach as far as `neighbors`.
+        """
+        asked, has = self.neighbors, table.config
+        if has.cutoff < asked.cutoff or has.max_neighbors < asked.max_neighbors:
+            raise ValueError(f"the neighbor table ({has}) is smaller than the model's ({asked})")
         return predict_rows(
             self.network.to(device),
             table,
@@ -112,6 +119,10 @@ def load_model(folder: Path) -> TrainedModel:
     description = _read_description(folder)
     try:
         name, task = description["model"], description["task"]
+        if task not in get_args(Task):
+            raise ModelFileError(
+                f"{folder / DESCRIPTION}: task {task!r} is not one of {get_args(Task)}"
+            )
         spec = load_spec(name)
         config = build_config(spec.config, description["config"], where=f"{folder / DESCRIPTION}")
         network = spec.build(config, task)

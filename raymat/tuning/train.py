@@ -1,6 +1,5 @@
 """`raymat train`: fit one configuration in this process and score it once on the test rows."""
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -191,7 +190,7 @@ def _finish(
         "baselines": score_baselines(inputs, table, seed=request.seed),
         "leakage": inputs.facts()["leakage"],
     }
-    run.write_text("metrics.json", json.dumps(metrics, indent=2) + "\n")
+    run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)
     shutil.rmtree(run.path / TRIALS, ignore_errors=True)  # the checkpoint has served
     return metrics
