@@ -8,8 +8,8 @@ TORCH  ?= torch==2.13.0
 
 .PHONY: tune test test-slow lint clean
 
-tune: $(VENV)/installed            ## search CGCNN on the built-in data set, under two minutes
-	$(BIN)/raymat tune --space cgcnn --trials 24 --epochs 40
+tune: $(VENV)/installed            ## search CGCNN on the built-in data set, about a minute
+	$(BIN)/raymat tune --space quick
 
 test: $(VENV)/installed-dev        ## everything that runs within a few minutes
 	$(BIN)/python -m pytest
