@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
-_KEYS = ("model", "config", "seed", "data", "target", "split", "max_rejected")
+_KEYS = ("model", "config", "seed", "data", "target", "split", "max_rejected", "stop_after")
 
 
 @app.command()
@@ -90,6 +90,7 @@ def read_config(path: Path, epochs: int | None) -> dict[str, Any]:
             )
     if epochs is not None:
         content["config"] = {**content.get("config", {}), "training.epochs": epochs}
+        content.pop("stop_after", None)  # it belongs to the epochs of the file
     TrialConfig.from_dict(content, where=str(path))
     return content
 
@@ -103,6 +104,8 @@ def _request_values(
 ) -> dict[str, Any]:
     asked = {key: value for key, value in given.items() if value is not None}
     merged = {key: content[key] for key in _KEYS[2:] if content.get(key) is not None} | asked
+    if kind is not None or {"seed", "data", "target"} & asked.keys():
+        merged.pop("stop_after", None)  # another training may be best at another epoch
     for key in ("data", "target"):
         if key not in merged:
             raise ConfigError(f"{path}: names no {key}; add it, or give --{key}")

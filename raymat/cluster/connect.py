@@ -4,11 +4,14 @@ import logging
 import os
 import re
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._private.ray_logging import stdout_deduplicator
 from ray.exceptions import RayError
 
 from raymat.cluster.probe import WAIT_S, probe
@@ -28,15 +31,17 @@ def ray_session(address: str | None) -> Iterator[None]:
     if address is not None:
         _check_answers(address)
     _prepare_environment()
+    _keep_terminal_clean()
     if address is None:
         _bring_token()
     try:
-        ray.init(
-            address=address or "local",  # never a cluster that RAY_ADDRESS names
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _own_signal_handlers():
+            ray.init(
+                address=address or "local",  # never a cluster that RAY_ADDRESS names
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as cause:
         where = f"at {address}" if address else "on this machine"
         raise ClusterError(f"Ray could not be started {where}: {_one_line(cause)}") from cause
@@ -56,16 +61,37 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0.0))
 
 
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keep the caller's way to end: on SIGTERM Ray would print a stack and abort the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _prepare_environment() -> None:
     # Read by Ray at start: no usage report leaves the machine, Ctrl-C is ours to handle, one
     # progress display is enough, and a failed trial may report without a score.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the event log has every failure
+
+
+def _keep_terminal_clean() -> None:
+    """Let no word of Ray's servers on standard output: `log_to_driver` does not stop them.
+
+    What matters to a run, such as the death of a trial's process, is in its event log.
+    """
+    stdout_deduplicator.skip_re = re.compile("")
 
 
 def _bring_token() -> None:

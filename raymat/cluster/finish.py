@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import ray
-import yaml
 
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
 from raymat.cluster.tasks import start_task
@@ -27,6 +26,7 @@ from raymat.training.results import (
     to_trained_model,
 )
 from raymat.tuning.request import TuneRequest
+from raymat.tuning.run_files import write_best_yaml, write_study_tables
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
 from raymat.tuning.study import Study, TrialRecord
@@ -46,21 +46,21 @@ def finish(
 ) -> dict[str, Any]:
     """Refit the winner, score it, the default and the baselines, and write the run's files.
 
-    The default is trial 0 as it stands, trained on where the time budget cut it off. Both are
-    scored on the test rows here for the first time.
+    The default is trial 0 as it stands: trained to its end, or until the time budget cut it off.
+    Both are scored on the test rows here for the first time.
 
     Raises:
         RunError: no trial finished an epoch.
     """
+    write_study_tables(study, run)  # first: they also tell of trials that all failed
     winner, default = study.best_trial(), study.trials[DEFAULT_TRIAL]
-    write_tables(study, run)
-    _write_best_yaml(winner, request, run)
+    _write_config(winner, study, request, run)
     data = ray.put(inputs.fit_data(table))
     refit = _Refit(study, space, data, resources, run)
     pending = {"winner": refit.start(winner, "winner")}
     if default.status != "failed":
         pending["default"] = refit.start(default, "default")
-    baselines = start_task(score_baselines, inputs, table, seed=request.seed)
+    baselines = start_task(score_baselines, inputs, table)
     results: dict[str, FitResult] = {role: ray.get(task) for role, task in pending.items()}
     _write_winner(winner, results["winner"], space, inputs, run)
     metrics = _metrics(winner, results, inputs) | {"baselines": ray.get(baselines)}
@@ -71,7 +71,7 @@ def finish(
 
 
 class _Refit:
-    """Trains the winner from scratch, and the default from where it stands, as Ray tasks."""
+    """Trains the winner from scratch, and takes up the default as it stands, as Ray tasks."""
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class _Refit:
 
     def start(self, record: TrialRecord, role: str) -> Any:
         """Start one; the result is a `FitResult`."""
-        best = record.best(self.study.task)
-        epoch = best.epoch if best and role == "winner" else None
         folder = trial_folder(self.run.path, record.number)
+        epoch = max(1, len(record.epochs))
         if role == "winner":
-            folder = folder.parent / "winner"
+            best = record.best(self.study.task)
+            folder, epoch = folder.parent / "winner", best.epoch if best else epoch
         self.run.emit("refit_started", role=role, trial=record.number, epoch=epoch)
         return start_task(
             _train_to_epoch,
@@ -111,7 +111,7 @@ def _train_to_epoch(
     *,
     seed: int,
     folder: Path,
-    epoch: int | None,
+    epoch: int,
     n_cpus: int,
 ) -> FitResult:
     use_threads(n_cpus)
@@ -188,24 +188,18 @@ def _write_winner(
     )
 
 
-def write_tables(study: Study, run: RunDirectory) -> None:
-    """Write `trials.parquet` and `curves.parquet`."""
-    with run.replacing("trials.parquet") as path:
-        study.trial_table().to_parquet(path, index=False)
-    with run.replacing("curves.parquet") as path:
-        study.curve_table().to_parquet(path, index=False)
-
-
-def _write_best_yaml(winner: TrialRecord, request: TuneRequest, run: RunDirectory) -> None:
+def _write_config(
+    winner: TrialRecord, study: Study, request: TuneRequest, run: RunDirectory
+) -> None:
+    best = winner.best(study.task)
     content = {
         "model": request.space["model"],
         "config": winner.config,
         "seed": winner.seed,
+        "stop_after": best.epoch if best else None,
         "data": request.data,
         "target": request.target,
         "split": request.split.model_dump(mode="json"),
         "max_rejected": request.max_rejected,
     }
-    heading = f"# The winner of {run.path.name}: trial {winner.number:04d}.\n"
-    heading += "# Train it again with: raymat train --config best.yaml\n"
-    run.write_text("best.yaml", heading + yaml.safe_dump(content, sort_keys=False))
+    write_best_yaml(content, f"The winner of {run.path.name}: trial {winner.number:04d}.", run)

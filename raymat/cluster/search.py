@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -42,8 +43,10 @@ def search(
     past = run.events()
     study = Study.from_events(past, data.task)
     searcher = OptunaSearch(space, n_trials=space.budget.trials, past=study, seed=request.seed)
-    left_s = seconds_left(past, request.time_budget_s)
-    if searcher.has_work() and left_s > 0 and not any(e["event"] == SEARCH_ENDED for e in past):
+    budget = _TimeBudget(seconds_left(past, request.time_budget_s), study)
+    if any(event["event"] == SEARCH_ENDED for event in past):
+        return study
+    if searcher.has_work() and not budget.stop_all():
         run.emit("search_started", trials=searcher.n_trials, **resources.model_dump())
         trainable = tune.with_parameters(
             TrialRunner,
@@ -59,26 +62,29 @@ def search(
             scheduler=make_scheduler(space, past, data.task),
             num_samples=-1,
             max_concurrent_trials=request.concurrency,
-            time_budget_s=left_s if math.isfinite(left_s) else None,
             reuse_actors=True,
         )
         _fit(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config,
             _Recorder(run, study, space),
+            budget,
         )
     _end_cut_off_trials(run, study)
     run.emit(SEARCH_ENDED)
     return study
 
 
-def _fit(trainable: Any, tune_config: tune.TuneConfig, recorder: "_Recorder") -> None:
+def _fit(
+    trainable: Any, tune_config: tune.TuneConfig, recorder: "_Recorder", budget: "_TimeBudget"
+) -> None:
     scratch = recorder.run.path / "ray"  # Ray's own records; the event log has it all
     shutil.rmtree(scratch, ignore_errors=True)
     run_config = tune.RunConfig(
         name="tune",
         storage_path=str(scratch),
         callbacks=[recorder],
+        stop=budget,
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
         verbose=0,
@@ -105,6 +111,23 @@ def seconds_left(past: Sequence[Event], budget_s: float | None) -> float:
         elif event["event"] in _TRIAL_EVENTS:
             last = time_s
     return budget_s - (used + last - begun)
+
+
+class _TimeBudget(tune.Stopper):
+    """Ends a search after some seconds, but not before there is an epoch to choose from."""
+
+    def __init__(self, seconds: float, study: Study) -> None:
+        self.end, self.study = time.monotonic() + seconds, study
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Leave each single trial to the scheduler."""
+        del trial_id, result
+        return False
+
+    def stop_all(self) -> bool:
+        """Say whether the time is up."""
+        usable = any(t.epochs for t in self.study.trials.values() if t.status != "failed")
+        return usable and time.monotonic() > self.end
 
 
 class _Recorder(tune.Callback):

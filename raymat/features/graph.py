@@ -78,7 +78,7 @@ class CrystalGraph:
 def batch_graph(table: NeighborTable, rows: NDArray[np.int64], view: GraphView) -> CrystalGraph:
     """Join the crystals `rows` of a table into one graph.
 
-    The table must reach at least as far as the view: its cutoff and its number of neighbors.
+    The table must reach at least as far as the view; see `check_reach`.
     """
     counts = np.diff(table.offsets)[rows]
     atoms = ranges(table.offsets[rows], counts)
@@ -99,6 +99,17 @@ def batch_graph(table: NeighborTable, rows: NDArray[np.int64], view: GraphView) 
         n_sites=torch.from_numpy(counts.astype(np.float32)),
         degree=kept.shape[1] if kept.all() else None,
     )
+
+
+def check_reach(table: NeighborTable, view: GraphView) -> None:
+    """Check that a table holds a view.
+
+    Raises:
+        ValueError: its cutoff or its number of neighbors is smaller.
+    """
+    has = table.config
+    if view.cutoff > has.cutoff or view.max_neighbors > has.max_neighbors:
+        raise ValueError(f"the neighbor table ({has}) is smaller than the model's view ({view})")
 
 
 def _nearest(

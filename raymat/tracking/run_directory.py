@@ -177,8 +177,10 @@ class RunDirectory:
             self._close()
 
     def _close(self) -> None:
-        self._log.close()
-        os.close(self._lock)
+        try:
+            self._log.close()
+        finally:
+            os.close(self._lock)
 
     def _tell(self, record: Event) -> None:
         for listener in self.listeners:

@@ -37,8 +37,9 @@ def load_checkpoint(fitting: Fit, path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        # weights_only: tensors and plain values, so a checkpoint cannot run code.
-        fitting.load_state(torch.load(path, map_location=fitting.device, weights_only=True))
+        # weights_only: tensors and plain values, so a checkpoint cannot run code. On the CPU
+        # first: loading copies what belongs on a GPU there, and Adam's step counts do not.
+        fitting.load_state(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, EOFError, RuntimeError, LookupError, ValueError, UnpicklingError) as cause:
         raise RunError(
             f"{path}: not a checkpoint of this configuration, or damaged"

@@ -20,7 +20,7 @@ from torch import Tensor
 from raymat.config import Config
 from raymat.data.scaling import TargetScaling
 from raymat.errors import DataError, DivergedError
-from raymat.features.graph import batch_graph
+from raymat.features.graph import batch_graph, check_reach
 from raymat.features.neighbor_table import NeighborTable
 from raymat.models._spec import CrystalModel, ModelSpec
 from raymat.properties import Task
@@ -91,6 +91,7 @@ class Fit:
         self.config, self.data, self.seed = config, data, seed
         self.device = torch.device(device)
         self.view = spec.graph(model_config)
+        check_reach(data.table, self.view)
         is_class = data.task == "classification"
         self.scaling = TargetScaling() if is_class else TargetScaling.fit(data.targets[data.train])
         torch.manual_seed(seed)
@@ -180,7 +181,7 @@ class Fit:
         set_learning_rate(self.optimizer, learning_rate(self.config, epoch))
         torch.manual_seed(_mix(self.seed, epoch))
         order = np.random.default_rng([self.seed, epoch]).permutation(self.data.train)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         for rows in _batches(order, self.config.batch_size):
             total += self._step(rows) * len(rows)
         return float(total) / len(order)
@@ -194,7 +195,7 @@ class Fit:
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        return loss.detach().double().cpu()
+        return loss.detach().double()
 
     def _keep(self, metrics: EpochMetrics) -> None:
         self.history.append(metrics)

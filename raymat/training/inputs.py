@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from raymat.data.crystals import CrystalSet
 from raymat.data.leakage import Leakage, find_leakage
 from raymat.data.readers import DataSource, load_crystals
+from raymat.data.scaling import TargetScaling
 from raymat.data.splits import PARTS, Split, SplitConfig, make_split, read_split, write_split
 from raymat.errors import DataError, RunError
 from raymat.features.neighbor_table import NeighborTable
@@ -102,7 +103,7 @@ def load_inputs(
             f" {loaded.source.sha256[:12]}, was {known[:12]}); start a new run"
         )
     split = _find_split(run.path / "split.parquet", crystals, split_config)
-    _check_classes_of_parts(crystals, prop, split)
+    _check_learnable(crystals, prop, split)
     inputs = RunInputs(crystals, prop, split, loaded.source, find_leakage(crystals, split))
     run.update_header(**inputs.facts())
     run.emit("data", **inputs.facts(), leakage_line=inputs.leakage.line())
@@ -120,12 +121,14 @@ def _find_split(path: Path, crystals: CrystalSet, config: SplitConfig) -> Split:
     return split
 
 
-def _check_classes_of_parts(crystals: CrystalSet, prop: Property, split: Split) -> None:
-    if prop.task != "classification":
+def _check_learnable(crystals: CrystalSet, prop: Property, split: Split) -> None:
+    """Refuse before any trial starts what every trial would fail at."""
+    targets = crystals.target(prop.name)
+    if prop.task == "regression":
+        TargetScaling.fit(targets[split.rows("train")])
         return
-    classes = crystals.target(prop.name)
     for part in PARTS:
-        if len(np.unique(classes[split.rows(part)])) < 2:
+        if len(np.unique(targets[split.rows(part)])) < 2:
             raise DataError(
                 f"the {part} rows hold one class of '{prop.name}' only, so there is no AUC; use"
                 " more rows or another --seed"

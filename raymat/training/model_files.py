@@ -15,7 +15,7 @@ from raymat import __version__
 from raymat.config import Config, build_config
 from raymat.data.scaling import TargetScaling
 from raymat.errors import ModelFileError, RaymatError, RunError
-from raymat.features.graph import GraphView
+from raymat.features.graph import GraphView, check_reach
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.models import load_spec
 from raymat.models._spec import CrystalModel
@@ -66,11 +66,9 @@ class TrainedModel:
         """Predict all crystals of a table: (n_crystals,) in `unit`, or P(class 1).
 
         Raises:
-            ValueError: the table does not reach as far as `neighbors`.
+            ValueError: the table does not reach as far as the model's view.
         """
-        asked, has = self.neighbors, table.config
-        if has.cutoff < asked.cutoff or has.max_neighbors < asked.max_neighbors:
-            raise ValueError(f"the neighbor table ({has}) is smaller than the model's ({asked})")
+        check_reach(table, self.view)
         return predict_rows(
             self.network.to(device),
             table,

@@ -28,11 +28,13 @@ def score_part(inputs: RunInputs, part: Part, predictions: Floats) -> dict[str, 
     return score_predictions(inputs.prop.task, inputs.targets[rows], predictions[rows])
 
 
-def score_baselines(inputs: RunInputs, table: NeighborTable, *, seed: int) -> dict[str, Any]:
+def score_baselines(inputs: RunInputs, table: NeighborTable) -> dict[str, Any]:
     """Score the two baselines on the test rows.
 
-    Both learn from the training rows only, like the model they are compared with.
+    Both learn from the training rows only, like the model they are compared with. The forest has
+    the seed of the split, so a split has one pair of baselines, whatever is compared with them.
     """
+    seed = inputs.split.config.seed
     train, test = inputs.split.rows("train"), inputs.split.rows("test")
     targets, task = inputs.targets, inputs.prop.task
     predictions = {

@@ -23,8 +23,8 @@ def write_best_yaml(content: Mapping[str, Any], heading: str, run: RunDirectory)
     """Write `best.yaml`, which `raymat train --config` reads.
 
     Args:
-        content: ``model``, ``config`` (values by dotted key), ``seed``, ``data``, ``target``,
-            ``split``, ``max_rejected``.
+        content: ``model``, ``config`` (values by dotted key), ``seed``, ``stop_after`` (last
+            epoch to train), ``data``, ``target``, ``split``, ``max_rejected``.
         heading: one line on where it comes from.
         run: whose file it is.
     """

@@ -49,6 +49,8 @@ class TrainRequest(Config):
         max_rejected: share of unusable rows that is tolerated.
         gpus: 0 trains on the CPU; None on a GPU if there is one.
         threads: CPU threads; with one, a run on a CPU repeats bit by bit.
+        stop_after: last epoch to train, before the schedule's end; a search writes the winner's
+            best epoch here, so that training it again gives the same model.
     """
 
     config: dict[str, Any]
@@ -60,6 +62,7 @@ class TrainRequest(Config):
     max_rejected: float = Field(0.05, ge=0.0, le=1.0)
     gpus: float | None = Field(None, ge=0.0)
     threads: int = Field(1, ge=1)
+    stop_after: int | None = Field(None, ge=1)
 
 
 def train(
@@ -138,7 +141,7 @@ class _Training:
         try:
             for metrics in trial.fit.history:  # the log may lack the last epoch before a crash
                 self._log_epoch(metrics, trial)
-            while not trial.finished:
+            while not (trial.finished or trial.fit.epoch == self.request.stop_after):
                 self._log_epoch(trial.step(), trial)
         except RaymatError as error:
             self._write("trial_ended", trial=TRIAL, status="failed", error=str(error))
@@ -187,7 +190,7 @@ def _finish(
         "winner": {"trial": TRIAL, "seed": request.seed, "epoch": result.best.epoch},
         "test": score_part(inputs, "test", result.predictions),
         "validation": score_part(inputs, "validation", result.predictions),
-        "baselines": score_baselines(inputs, table, seed=request.seed),
+        "baselines": score_baselines(inputs, table),
         "leakage": inputs.facts()["leakage"],
     }
     run.write_json("metrics.json", metrics)

@@ -155,9 +155,7 @@ GRID = {"model.n_hidden": {"int": [1, 3]}, "training.loss": {"choice": ["mse", "
 
 
 def grid_space(trials: int = 99) -> SearchSpace:
-    return small_space(
-        space=GRID, search={"name": "grid"}, budget={"trials": trials, "epochs": 3}
-    )
+    return small_space(space=GRID, search={"name": "grid"}, budget={"trials": trials, "epochs": 3})
 
 
 def tried(driver: Driver) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from raymat.features.graph import (
     GraphView,
     add_receivers,
     batch_graph,
+    check_reach,
     gather_receivers,
     gather_senders,
     mean_over_crystals,
@@ -174,3 +175,9 @@ def test_a_shell_that_the_cutoff_splits_keeps_its_nearer_neighbor():
     graph = batch_graph(table, np.array([0]), GraphView(cutoff=3.00001, max_neighbors=1))
     assert graph.edge_index.tolist() == [[1, 0], [0, 1]]
     assert graph.distances.tolist() == [3.0, 2.0]
+
+
+@pytest.mark.parametrize("view", [GraphView(8.5, 12), GraphView(8.0, 17)])
+def test_a_view_that_reaches_beyond_the_table(table, view):
+    with pytest.raises(ValueError, match="is smaller than the model's view"):
+        check_reach(table, view)

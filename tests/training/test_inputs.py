@@ -1,5 +1,7 @@
 """What a run starts from, and what training is handed of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,7 +105,7 @@ def test_scores_and_predictions(run, source):
 def test_baselines_learn_from_training_rows_only(run, source):
     inputs = load(run, source)
     table = table_of(inputs.crystals)
-    scores = score_baselines(inputs, table, seed=0)
+    scores = score_baselines(inputs, table)
     rows = {part: inputs.split.rows(part) for part in ("train", "test")}
     mean = inputs.targets[rows["train"]].mean()
     expected = np.abs(inputs.targets[rows["test"]] - mean).mean()
@@ -136,3 +138,17 @@ def test_result_of_a_fit(run, source, monkeypatch):
     assert model.scaling == TargetScaling.fit(train)
     assert model.elements == inputs.elements()
     assert model.predict(fitting.data.table) == pytest.approx(result.predictions, rel=1e-6)
+
+
+def test_a_constant_target_is_refused_before_anything_is_trained(run, tmp_path, twelve_crystals):
+    flat = replace(twelve_crystals, properties=twelve_crystals.properties.assign(y=1.0))
+    write_crystals(flat, tmp_path / "flat.parquet")
+    with pytest.raises(DataError, match="training targets are all equal"):
+        load(run, tmp_path / "flat.parquet")
+
+
+def test_training_is_given_no_test_target(run, source):
+    inputs = load(run, source)
+    data = inputs.fit_data(table_of(inputs.crystals))
+    assert np.isnan(data.targets[inputs.split.rows("test")]).all()
+    assert np.isfinite(data.targets[inputs.split.rows("validation")]).all()

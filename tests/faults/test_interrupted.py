@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM end a run quickly and in order; `raymat resume` goes on."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from processes import (
+    SLOW_TRIALS,
+    Raymat,
+    assert_quiet,
+    assert_whole,
+    epochs,
+    log,
+    of_kind,
+    status,
+    write_space,
+)
+
+TRIALS, EPOCHS = SLOW_TRIALS["budget"]["trials"], SLOW_TRIALS["budget"]["epochs"]
+ENDS_WITHIN_S = 20.0  # measured: 2 s; a busy machine is slower
+
+
+def end_with(command: Raymat, number: int, run: Path, *, group: bool) -> None:
+    """Send a signal, and check how the command ends."""
+    begun = time.monotonic()
+    if group:
+        command.signal_group(number)  # Ctrl-C reaches Ray's processes, too
+    else:
+        command.process.send_signal(number)
+    assert command.wait() == 130
+    assert time.monotonic() - begun < ENDS_WITHIN_S
+    command.wait_for_children_to_end(ENDS_WITHIN_S)
+    assert status(run) == "interrupted"
+    assert f"interrupted; continue with: raymat resume {run}" in command.text()
+    assert_quiet(command.text())
+
+
+@pytest.mark.timeout(900)
+def test_interrupted_run_is_resumed(tmp_path: Path) -> None:
+    run, space = tmp_path / "run", write_space(tmp_path / "slow.yaml")
+    first = Raymat("tune", "--space", space, "--out", run, folder=tmp_path)
+    first.wait_until(lambda: len(epochs(log(run), 0)) >= 1)
+    end_with(first, signal.SIGINT, run, group=True)
+
+    n_known = len(epochs(log(run), 0))
+    second = Raymat("resume", run, folder=tmp_path)
+    second.wait_until(lambda: len(epochs(log(run), 0)) > n_known)
+    end_with(second, signal.SIGTERM, run, group=False)
+
+    third = Raymat("resume", run, folder=tmp_path)
+    third.wait_until(lambda: bool(of_kind(log(run), "refit_started")))
+    end_with(third, signal.SIGINT, run, group=True)
+
+    fourth = Raymat("resume", run, folder=tmp_path)
+    assert fourth.wait() == 0
+    assert_quiet(fourth.text())
+    assert_whole(run, trials=TRIALS, n_epochs=EPOCHS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["begun", "data", "graphs_ready", "search_started"])
+def test_signal_at_any_moment(tmp_path: Path, moment: str, number: signal.Signals) -> None:
+    run, space = tmp_path / "run", write_space(tmp_path / "slow.yaml")
+    command = Raymat("tune", "--space", space, "--out", run, folder=tmp_path)
+    command.wait_until(
+        lambda: (
+            (run / "events.jsonl").exists()
+            if moment == "begun"
+            else bool(of_kind(log(run), moment))
+        )
+    )
+    end_with(command, number, run, group=True)
