@@ -54,9 +54,7 @@ def twelve_crystals() -> CrystalSet:
     for k, scale in enumerate((0.95, 1.0, 1.06)):
         for name in TINY:
             c = make_crystal(name, scale)
-            crystals.append(
-                Crystal(f"{name}-{k}", c.lattice, c.atomic_numbers, c.frac_coords)
-            )
+            crystals.append(Crystal(f"{name}-{k}", c.lattice, c.atomic_numbers, c.frac_coords))
             targets.append(float(c.atomic_numbers.mean()) / 20.0 + 4.0 * (scale - 1.0))
     classes = [float(t > np.median(targets)) for t in targets]
     return CrystalSet.from_crystals(crystals, pd.DataFrame({"y": targets, "is_high": classes}))

@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymat.cli import options
+from raymat.cli.outputs import check_output, rejected_beside
+from raymat.data.limits import MAX_REJECTED
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
@@ -41,18 +45,20 @@ def import_(
         Path, typer.Option("-o", "--out", metavar="OUT.parquet", help="Parquet file to write.")
     ],
     target: Target = None,
-    max_rejected: MaxRejected = 0.05,
+    max_rejected: MaxRejected = MAX_REJECTED,
+    _debug: options.Debug = False,
 ) -> None:
-    """Read any source, check every row, write the standard Parquet and rejected.csv beside it.
+    """Read any source, check every row, write the standard Parquet and OUT-rejected.csv beside it.
 
     Example: raymat data import my_cifs/ -o my_crystals.parquet
     """
+    check_output(out, source, endings=(".parquet",))
     from raymat.data.readers import load_crystals
     from raymat.data.writers import write_crystals, write_rejected
 
     loaded = load_crystals(source, target=target, max_rejected=max_rejected)
     write_crystals(loaded.crystals, out)
-    write_rejected(loaded.rejected, out.with_name("rejected.csv"))
+    write_rejected(loaded.rejected, rejected_beside(out))
     typer.echo(f"{out}: {_counts(loaded)}")
 
 
@@ -60,10 +66,11 @@ def import_(
 def check(
     source: Source,
     target: Target = None,
-    max_rejected: MaxRejected = 0.05,
+    max_rejected: MaxRejected = MAX_REJECTED,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for rejected.csv.")
     ] = None,
+    _debug: options.Debug = False,
 ) -> None:
     """Say what is wrong with the rows of a source; exit 2 if too many cannot be used.
 
@@ -98,7 +105,8 @@ def describe(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the picture.")
     ] = None,
-    max_rejected: MaxRejected = 0.05,
+    max_rejected: MaxRejected = MAX_REJECTED,
+    _debug: options.Debug = False,
 ) -> None:
     """Show counts, elements, target distribution and leakage; with --out also as a picture.
 
@@ -114,7 +122,9 @@ def describe(
         typer.echo(f"  rejected: {n:,} × {kind}")
     _show(_number_table(description), _element_table(description))
     _print_leakage(description)
-    if out is not None:
+    if out is None:
+        typer.echo("picture: --out DIR draws this")
+    else:
         _save_picture(description, out)
 
 

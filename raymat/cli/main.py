@@ -26,6 +26,15 @@ COMMANDS = {
     "data": ("raymat.cli.data", "Bring crystals in, check them, look at them."),
 }
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+_PLAIN_WORDS = {
+    "Value error, ": "",
+    "Input should be greater than or equal to": "must be at least",
+    "Input should be less than or equal to": "must be at most",
+    "Input should be a valid integer": "must be a whole number",
+    "Input should be a valid number": "must be a number",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+}
 _HELP = """Find good crystal-property models: tune them, train them, predict with them.
 
 Example, without any data of your own: raymat tune --space cgcnn
@@ -131,13 +140,19 @@ def _say_error(error: Exception, *, is_debug: bool) -> int:
 
 def _say_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
-    message = error.format_message().strip().replace("Value error, ", "")
+    message = _plain(error.format_message().strip())
     if not message or "\n" in message:  # a group without a command: the message is its help
         typer.echo(message)
         return UNUSABLE
     path = context.command_path if context else "raymat"
     _say(f"error: {message[0].lower()}{message[1:].rstrip('.')}; see `{path} --help`")
     return UNUSABLE
+
+
+def _plain(message: str) -> str:
+    for words, plain in _PLAIN_WORDS.items():
+        message = message.replace(words, plain)
+    return message
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from raymat.data.limits import MAX_REJECTED
 from raymat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ MaxRejected = Annotated[
         min=0.0,
         max=1.0,
         metavar="SHARE",
-        help="Largest share of unusable rows; 0.05 unless given.",
+        help=f"Largest share of unusable rows; {MAX_REJECTED:g} unless given.",
         rich_help_panel=_DATA,
         show_default=False,
     ),
@@ -129,6 +130,18 @@ Gpus = Annotated[
         min=0.0,
         metavar="F",
         help="GPUs per trial, such as 0.25 or 1; 0 for none. Uses what is there unless given.",
+        rich_help_panel=_MACHINE,
+        show_default=False,
+    ),
+]
+OneGpu = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus",
+        min=0.0,
+        max=1.0,
+        metavar="0|1",
+        help="1 for a GPU, 0 for the CPU. Takes a GPU if there is one unless given.",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),
@@ -209,9 +222,15 @@ def absolute_source(source: str) -> str:
 def choose_split(
     base: "SplitConfig | None", kind: SplitKind | None, seed: int | None
 ) -> "SplitConfig":
-    """Give the split of the file (or the default one) with what the options change."""
+    """Give the split of the file (or the default one) with what the options change.
+
+    Raises:
+        ConfigError: the file's fractions are of no use to this kind of split.
+    """
+    from raymat.config import build_config
     from raymat.data.splits import SplitConfig
 
     changes = {"kind": kind, "seed": seed}
     given = {key: value for key, value in changes.items() if value is not None}
-    return (base or SplitConfig()).model_copy(update=given)
+    values = (base or SplitConfig()).model_dump() | given
+    return build_config(SplitConfig, values, where="split")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.errors import ConfigError
+from raymat.cli.outputs import check_output, refuse_existing, rejected_beside, source_stem
+from raymat.data.limits import MAX_REJECTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,6 @@ app = typer.Typer(add_completion=False)
 
 _SHOWN_ROWS = 10
 _ENDINGS = (".parquet", ".csv")
-_DEFAULT_MAX_REJECTED = 0.05
 
 
 @app.command()
@@ -43,21 +43,28 @@ def predict(
         ),
     ],
     out: Annotated[
-        Path,
-        typer.Option("-o", "--out", metavar="FILE", help="A .parquet or .csv file to write."),
-    ] = Path("predictions.parquet"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="A .parquet or .csv file to write; CRYSTALS-predictions.parquet unless given.",
+            show_default=False,
+        ),
+    ] = None,
     max_rejected: options.MaxRejected = None,
-    gpus: options.Gpus = None,
+    gpus: options.OneGpu = None,
     threads: options.Threads = 1,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
-    """Predict a property of crystals; rows that cannot be used are listed in rejected.csv.
+    """Predict a property of crystals; rows that cannot be used are listed in OUT-rejected.csv.
 
     Example: raymat predict --model runs/tune-cgcnn-20250301-101500/best new.parquet -o new.csv
     """
-    if out.suffix not in _ENDINGS:
-        raise ConfigError(f"-o {out}: expected a name that ends in {' or '.join(_ENDINGS)}")
+    out = out or Path(f"{source_stem(crystals)}-predictions.parquet")
+    check_output(out, crystals, endings=_ENDINGS)
+    refuse_existing(out)
     from raymat.data.readers import load_crystals
     from raymat.data.writers import write_rejected
     from raymat.training.device import choose_device, use_threads
@@ -66,12 +73,12 @@ def predict(
     use_threads(threads)
     device = choose_device(gpus)
     trained = load_model(find_model(model))
-    limit = _DEFAULT_MAX_REJECTED if max_rejected is None else max_rejected
+    limit = MAX_REJECTED if max_rejected is None else max_rejected
     loaded = load_crystals(crystals, max_rejected=limit)
     _warn_of_new_elements(trained, loaded.crystals)
     table = prediction_table(trained, loaded.crystals, device)
     write_table(table, out, unit=trained.unit)
-    write_rejected(loaded.rejected, out.with_name("rejected.csv"))
+    write_rejected(loaded.rejected, rejected_beside(out))
     if not quiet:
         _show_head(trained, table)
     _say_summary(trained, loaded.crystals, table)

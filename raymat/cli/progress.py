@@ -102,9 +102,11 @@ def render(what: str, state: RunState, now: float) -> RenderableType:
     """Draw the live display: phase, counts, best, times, and the running trials."""
     head = Text.assemble((what, "bold"), "  ", state.phase)
     lines: list[RenderableType] = [head]
+    if state.graphs is not None:
+        lines.append(_bar(*state.graphs))
     if state.total or state.trials:
         if state.total:
-            lines.append(_bar(state))
+            lines.append(_bar(_done(state), state.total))
         lines += [Text(say_counts(state)), Text(say_best(state), style="green")]
     lines.append(Text(say_time(state, now), style="dim"))
     if state.running:
@@ -112,9 +114,9 @@ def render(what: str, state: RunState, now: float) -> RenderableType:
     return Group(*lines)
 
 
-def _bar(state: RunState) -> RenderableType:
+def _bar(done: float, total: int) -> RenderableType:
     grid = Table.grid()
-    grid.add_row(ProgressBar(total=state.total, completed=_done(state), width=BAR_WIDTH))
+    grid.add_row(ProgressBar(total=total, completed=done, width=BAR_WIDTH))
     return grid  # a bar alone would not end its line
 
 

@@ -92,8 +92,11 @@ def say_time(state: RunState, now: float) -> str:
     """Give throughput, elapsed and remaining time."""
     parts = [f"{say_duration(now - state.started)} elapsed"]
     left = state.seconds_left(now)
+    limit = state.budget_left(now)
     if left is not None:
         parts.append(f"about {say_duration(left)} left")
+    elif limit is not None:
+        parts.append(f"at most {say_duration(limit)} left")
     speed = state.crystals_per_s(now)
     if speed > 0:
         parts.insert(0, f"{speed:,.0f} crystals/s")

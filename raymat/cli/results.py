@@ -11,6 +11,7 @@ from rich.table import Table
 from raymat.tracking.events import read_events
 
 Metrics = dict[str, Any]
+_SHOWN_FILES = ("metrics.json", "trials.parquet", "predictions.parquet", "study.png")
 _COLUMNS = {
     "regression": {"mae": "MAE", "rmse": "RMSE", "r2": "R²"},
     "classification": {
@@ -143,6 +144,7 @@ def _print_leakage(console: Console, metrics: Metrics) -> None:
 
 
 def _print_files(console: Console, run: Path, next_steps: list[str]) -> None:
-    console.print(f"\nfiles:            {run}/ (metrics.json, trials.parquet, predictions.parquet)")
+    found = [name for name in _SHOWN_FILES if (run / name).exists()]
+    console.print(f"\nfiles:            {run}/ ({', '.join(found)})")
     for line in next_steps:
         console.print(line, soft_wrap=True, markup=False)

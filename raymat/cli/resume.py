@@ -45,12 +45,13 @@ def resume(
 def _continue_tune(run: Path, header: dict[str, Any], progress: "RunProgress") -> None:
     from raymat.cli.results import show_tune_result
     from raymat.cli.runs import running
-    from raymat.cli.tune import next_steps
+    from raymat.cli.tune import draw_study, next_steps
 
     with running(run, progress):
         from raymat.cluster.tune import resume_tune
 
         metrics = resume_tune(run, listeners=(progress,))
+    draw_study(run)
     asked = header["arguments"]
     steps = next_steps(run, Path(asked["space_path"]).stem, asked["data"])
     show_tune_result(metrics, run, next_steps=steps)

@@ -1,6 +1,7 @@
 """What a terminal says of a run, kept up to date by the run's events."""
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -46,16 +47,19 @@ class RunState:
     Attributes:
         phase: what is going on.
         data: values of the event "data".
+        graphs: crystals whose graph is built, and all of them; None when none is being built.
         total: trials of the search, 0 while unknown.
         trials: all trials met.
         running: their numbers, in order of start.
         ended: status -> number of trials.
         walls: wall seconds of the trials that ended in this session.
         most_at_once: most trials seen running at the same time.
+        ends_by: seconds since 1970 at which the time budget is spent; None without one.
     """
 
     phase: str = "starting"
     data: Event = field(default_factory=dict)
+    graphs: tuple[int, int] | None = None
     total: int = 0
     trials: dict[int, TrialView] = field(default_factory=dict)
     running: list[int] = field(default_factory=list)
@@ -64,8 +68,9 @@ class RunState:
     )
     walls: list[float] = field(default_factory=list)
     most_at_once: int = 0
+    ends_by: float | None = None
     started: float = field(default_factory=time.time)
-    _epoch_times: list[float] = field(default_factory=list)
+    _epoch_times: deque[float] = field(default_factory=deque)
     _training_since: float | None = None
 
     def replay(self, events: list[Event]) -> None:
@@ -73,8 +78,9 @@ class RunState:
         for event in events:
             self.take(event)
         self.running, self.phase, self.started = [], "resuming", time.time()
-        self.walls, self._epoch_times = [], []
+        self.walls, self._epoch_times = [], deque()
         self.most_at_once, self._training_since = 0, None
+        self.graphs, self.ends_by = None, None
 
     def take(self, event: Event) -> None:
         """Take one event; unknown ones pass."""
@@ -115,8 +121,19 @@ class RunState:
     def seconds_left(self, now: float) -> float | None:
         """Estimate: mean wall time of ended trials x work left / trials at once.
 
-        None before a trial has ended. With one trial only, its epochs are the measure.
+        None before a trial has ended. With one trial only, its epochs are the measure. Never more
+        than the time budget leaves.
         """
+        estimate, limit = self._seconds_of_work(now), self.budget_left(now)
+        return estimate if estimate is None or limit is None else min(estimate, limit)
+
+    def budget_left(self, now: float) -> float | None:
+        """Give what the time budget leaves to running trials, None without one."""
+        if self.ends_by is None or not self.running:
+            return None
+        return max(0.0, self.ends_by - now)
+
+    def _seconds_of_work(self, now: float) -> float | None:
         if self.total == 0 or not self.running:
             return None
         if self.total == 1:
@@ -133,14 +150,17 @@ class RunState:
         self.data, self.phase = event, "preparing graphs and workers"
 
     def _take_graphs(self, event: Event) -> None:
+        self.graphs = event["done"], event["total"]
         self.phase = f"building graphs: {event['done']:,} of {event['total']:,} crystals"
 
     def _take_graphs_ready(self, event: Event) -> None:
         del event
-        self.phase = "graphs ready"
+        self.graphs, self.phase = None, "graphs ready"
 
     def _take_search_started(self, event: Event) -> None:
         self.total, self.phase = event["trials"], "training trials"
+        budget_s = event.get("time_budget_s")
+        self.ends_by = None if budget_s is None else _seconds(event) + budget_s
 
     def _take_training_started(self, event: Event) -> None:
         threads = f", {event['threads']} threads" if event["threads"] > 1 else ""
@@ -161,7 +181,12 @@ class RunState:
         trial = self.trials.get(event["trial"])
         if trial is not None:
             trial.take(event, is_higher_better=self.is_higher_better)
-            self._epoch_times.append(_seconds(event))
+            self._add_epoch_time(_seconds(event))
+
+    def _add_epoch_time(self, second: float) -> None:
+        self._epoch_times.append(second)
+        while self._epoch_times[0] <= second - RECENT_S:
+            self._epoch_times.popleft()
 
     def _take_trial_ended(self, event: Event) -> None:
         number = event["trial"]

@@ -33,7 +33,7 @@ def train(
     max_rejected: options.MaxRejected = None,
     seed: options.Seed = None,
     epochs: options.Epochs = None,
-    gpus: options.Gpus = None,
+    gpus: options.OneGpu = None,
     threads: options.Threads = 1,
     out: options.Out = None,
     quiet: options.Quiet = False,

@@ -1,12 +1,13 @@
 """``raymat tune``: search a space of configurations."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from raymat.cli import options
-from raymat.errors import ConfigError
+from raymat.errors import ConfigError, RaymatError
 
 if TYPE_CHECKING:
     from raymat.data.splits import SplitConfig
@@ -99,7 +100,19 @@ def _run(request: "TuneRequest", name: str, out: Path, *, quiet: bool) -> None:
         from raymat.cluster.tune import tune as run_tune
 
         metrics = run_tune(request, out, listeners=(progress,))
+    draw_study(out)
     show_tune_result(metrics, out, next_steps=next_steps(out, name, request.data))
+
+
+def draw_study(run: Path) -> None:
+    """Draw a finished search into ``study.png`` of its run; a failure is only a warning."""
+    from raymat.reports.study_figures import save_study_figure
+
+    try:
+        save_study_figure(run, run / "study.png")
+    except (RaymatError, OSError) as error:
+        problem = " ".join(str(error).split())
+        sys.stderr.write(f"warning: no picture of the search ({problem})\n")
 
 
 def next_steps(run: Path, space: str, data: str) -> list[str]:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
 from ray._private.ray_logging import stdout_deduplicator
 from ray.exceptions import RayError
 
@@ -34,6 +37,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     _keep_terminal_clean()
     if address is None:
         _bring_token()
+    else:
+        _use_token()
     try:
         with _own_signal_handlers():
             ray.init(
@@ -43,8 +48,7 @@ def ray_session(address: str | None) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as cause:
-        where = f"at {address}" if address else "on this machine"
-        raise ClusterError(f"Ray could not be started {where}: {_one_line(cause)}") from cause
+        raise _cannot_start(address, cause) from cause
     try:
         yield
     finally:
@@ -68,11 +72,16 @@ def _own_signal_handlers() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    is_ended = False
     try:
         yield
+    except SystemExit:  # Ray's answer to a SIGTERM while it starts; the caller may have another
+        is_ended = True
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if is_ended:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _prepare_environment() -> None:
@@ -107,6 +116,15 @@ def _bring_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+def _use_token() -> None:
+    """Show a cluster the user's token if there is one; a cluster without authentication takes it.
+
+    Ray does so by itself only for a cluster that it finds by itself (`auto`).
+    """
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 def _check_answers(address: str) -> None:
     if address in ("auto", "local"):
         return
@@ -126,6 +144,16 @@ def _check_answers(address: str) -> None:
             f"--address {address}: Ray Client would move the search away from this machine and its"
             " run directory; run raymat on a machine of the cluster, with --address HOST:6379"
         )
+
+
+def _cannot_start(address: str | None, cause: Exception) -> ClusterError:
+    if address is None:
+        return ClusterError(f"Ray could not be started on this machine: {_one_line(cause)}")
+    return ClusterError(
+        f"--address {address}: no connection to Ray: {_one_line(cause)}; HOST:PORT must be that of"
+        " `ray start --head` (6379), with the same versions of Ray and Python; if it asks for a"
+        " token, put the cluster's into ~/.ray/auth_token"
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -171,18 +171,21 @@ class _Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = str(trial.get_error() or "its process died").strip()
-        folder = trial_folder(self.run.path, trial.config["trial"])
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(error + "\n", encoding="utf-8")
-        message = error.splitlines()[-1]
-        self._end(trial, "failed", f"{message} (after {MAX_RESTARTS} restarts; see {folder})")
+        name = f"errors/{trial.config['trial']:04d}.txt"
+        try:
+            (self.run.path / "errors").mkdir(exist_ok=True)
+            self.run.write_text(name, error + "\n")
+        except (RunError, OSError) as problem:
+            self._give_up(RunError(f"{self.run.path / name}: cannot be written ({problem})"))
+        brief = error.splitlines()[-1].split(". ")[0]
+        self._end(trial, "failed", f"{brief} (after {MAX_RESTARTS} restarts; see {name})")
 
     def _end(self, trial: Any, status: str, error: str | None) -> None:
         number = trial.config["trial"]
         self._write("trial_ended", durable=True, trial=number, status=status, error=error)
         # The winner is trained again from its seed, so a trial that ended needs no checkpoint;
         # but the default is scored as it stands.
-        if number != DEFAULT_TRIAL and status != "failed":
+        if number != DEFAULT_TRIAL:
             shutil.rmtree(trial_folder(self.run.path, number), ignore_errors=True)
 
     def _write(self, event: str, **values: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from raymat.cluster.connect import ray_session
 from raymat.cluster.finish import finish
 from raymat.cluster.graphs import find_or_build_table
-from raymat.cluster.resources import trial_resources
+from raymat.cluster.resources import check_folder_is_shared, trial_resources
 from raymat.cluster.search import search
 from raymat.config import build_config
 from raymat.errors import RunError
@@ -64,6 +64,7 @@ def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
         max_rejected=request.max_rejected,
     )
     with ray_session(request.address):
+        check_folder_is_shared(run.path)
         resources = trial_resources(request, space)
         run.update_header(device="cuda" if resources.gpu else "cpu")
         table = _find_table(space, inputs, run)

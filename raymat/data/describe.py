@@ -72,6 +72,7 @@ def describe(loaded: LoadedData, target: str | None = None) -> Description:
         DataError: the target holds values that are no finite numbers.
     """
     crystals = loaded.crystals
+    spacegroups: dict[int, int] = {}  # found once for all kinds of split
     _, counts = np.unique(reduced_formulas(crystals).astype(str), return_counts=True)
     return Description(
         source=loaded.source,
@@ -82,7 +83,7 @@ def describe(loaded: LoadedData, target: str | None = None) -> Description:
         n_formulas=len(counts),
         n_shared_formula=int(counts[counts > 1].sum()),
         target=_summarize(crystals.target(target), find_property(target)) if target else None,
-        leakage={kind: _leakage(loaded, kind) for kind in _SPLIT_KINDS},
+        leakage={kind: _leakage(loaded, kind, spacegroups) for kind in _SPLIT_KINDS},
     )
 
 
@@ -103,9 +104,9 @@ def _quantiles(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(q) for q in np.quantile(values, QUANTILES))
 
 
-def _leakage(loaded: LoadedData, kind: str) -> Leakage | None:
+def _leakage(loaded: LoadedData, kind: str, spacegroups: dict[int, int]) -> Leakage | None:
     try:
         split = make_split(loaded.crystals, SplitConfig.model_validate({"kind": kind}))
     except DataError:
         return None  # too few crystals for three parts: nothing to count
-    return find_leakage(loaded.crystals, split)
+    return find_leakage(loaded.crystals, split, known=spacegroups)

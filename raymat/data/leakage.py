@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.composition import reduced_formulas
@@ -11,6 +12,7 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.splits import Split
 
 SPACEGROUP_COLUMN = "spacegroup_number"
+N_SPACEGROUPS = 230
 _SYMPRECS = (0.1, 0.01)  # Å; the tighter one where the looser fails
 
 
@@ -36,12 +38,20 @@ class Leakage:
         )
 
 
-def find_leakage(crystals: CrystalSet, split: Split) -> Leakage:
+def find_leakage(
+    crystals: CrystalSet, split: Split, *, known: dict[int, int] | None = None
+) -> Leakage:
     """Count test rows whose formula, and formula with space group, occur in training rows.
 
-    Space groups are those of the column ``spacegroup_number``; without it spglib finds them
-    (symprec 0.1 Å), only for the crystals whose formula is shared. A crystal whose space group
-    cannot be found shares it with none.
+    Space groups are those of the column ``spacegroup_number``; where it has no number from 1 to
+    230, spglib finds them (symprec 0.1 Å), only for the crystals whose formula is shared. A
+    crystal whose space group cannot be found shares it with none.
+
+    Args:
+        crystals: all of them.
+        split: which of them train and test.
+        known: row -> space group, of these crystals; filled with what is found here, so that
+            another split of the same crystals need not find it again.
     """
     formulas = reduced_formulas(crystals)
     train, test = split.rows("train"), split.rows("test")
@@ -49,18 +59,29 @@ def find_leakage(crystals: CrystalSet, split: Split) -> Leakage:
     shared_test = np.array([r for r in test if formulas[r] in in_train], dtype=np.int64)
     in_test = set(formulas[shared_test])
     shared_train = np.array([r for r in train if formulas[r] in in_test], dtype=np.int64)
-    groups = _spacegroups(crystals, np.concatenate([shared_test, shared_train]))
-    known = {(formulas[r], groups[r]) for r in shared_train.tolist() if groups[r] > 0}
-    n_both = sum((formulas[r], groups[r]) in known for r in shared_test.tolist())
+    groups = {} if known is None else known
+    _add_spacegroups(groups, crystals, np.concatenate([shared_test, shared_train]))
+    met = {(formulas[r], groups[r]) for r in shared_train.tolist() if groups[r] > 0}
+    n_both = sum((formulas[r], groups[r]) in met for r in shared_test.tolist())
     return Leakage(len(test), len(shared_test), n_both)
 
 
-def _spacegroups(crystals: CrystalSet, rows: NDArray[np.int64]) -> dict[int, int]:
-    """Give the space group number of each of these rows, 0 where there is none."""
-    if SPACEGROUP_COLUMN in crystals.properties:
-        numbers = crystals.target(SPACEGROUP_COLUMN)
-        return {r: int(np.nan_to_num(numbers[r])) for r in rows.tolist()}
-    return {r: _find_spacegroup(crystals, r) for r in rows.tolist()}
+def _add_spacegroups(groups: dict[int, int], crystals: CrystalSet, rows: NDArray[np.int64]) -> None:
+    """Add the space group number of each of these rows, 0 where there is none."""
+    stated = _stated_spacegroups(crystals)
+    for row in rows.tolist():
+        if row not in groups:
+            groups[row] = int(stated[row]) or _find_spacegroup(crystals, row)
+
+
+def _stated_spacegroups(crystals: CrystalSet) -> NDArray[np.int64]:
+    """Give (n,) numbers of the column, 0 where it holds none; it may hold symbols (Fm-3m)."""
+    if SPACEGROUP_COLUMN not in crystals.properties:
+        return np.zeros(len(crystals), dtype=np.int64)
+    column = pd.to_numeric(crystals.properties[SPACEGROUP_COLUMN], errors="coerce")
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    is_number = np.isin(numbers, np.arange(1, N_SPACEGROUPS + 1))
+    return np.where(is_number, numbers, 0.0).astype(np.int64)
 
 
 def _find_spacegroup(crystals: CrystalSet, row: int) -> int:

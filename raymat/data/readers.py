@@ -12,12 +12,12 @@ import pandas as pd
 from raymat.data.builtin import BUILTIN
 from raymat.data.checks import Checked, check_rows, kind_of
 from raymat.data.crystals import CrystalSet
+from raymat.data.limits import MAX_REJECTED
 from raymat.data.parquet_reader import read_parquet
 from raymat.data.raw import RawCrystals
 from raymat.data.table_reader import read_cif_folder, read_csv, read_json
 from raymat.errors import DataError, did_you_mean
 
-MAX_REJECTED = 0.05  # share of a source's rows that may be unusable
 _READERS: dict[str, Callable[[Path], RawCrystals]] = {
     ".parquet": read_parquet,
     ".csv": read_csv,

@@ -44,6 +44,12 @@ class SplitConfig(Config):
         total = self.train + self.validation + self.test
         if total > 1.0 + _ROUNDING:
             raise ValueError(f"train + validation + test is {total:g}, expected at most 1")
+        for part in ("validation",) if self.kind == "kfold" else ("validation", "test"):
+            if getattr(self, part) == 0.0:
+                raise ValueError(
+                    f"'{part}' must be above 0: a run selects on validation rows and is scored on"
+                    " test rows (found 0)"
+                )
         if self.fold >= self.n_folds:
             raise ValueError(f"fold {self.fold} does not exist, expected 0 to {self.n_folds - 1}")
         return self
@@ -83,7 +89,7 @@ def make_split(crystals: CrystalSet, config: SplitConfig) -> Split:
     allow. ``kfold`` tests on fold `config.fold` of `config.n_folds`.
 
     Raises:
-        DataError: a part with a fraction above zero would be empty.
+        DataError: a part would be empty.
     """
     order = np.argsort(crystals.material_ids.astype(str), kind="stable")
     rng = np.random.default_rng(config.seed)
@@ -236,11 +242,8 @@ def _sizes(n: int, config: SplitConfig) -> tuple[int, int, int]:
 
 def _refuse_empty(split: Split) -> None:
     config = split.config
-    fractions = {"train": 1.0, "validation": config.validation, "test": config.test}
-    if config.kind == "kfold":
-        fractions["test"] = 1.0
     for part in PARTS:
-        if fractions[part] > 0.0 and not len(split.rows(part)):
+        if not len(split.rows(part)):
             n = len(split.parts)
             raise DataError(
                 f"{config.kind} split of {n} crystals leaves no {part} rows; "

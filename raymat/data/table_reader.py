@@ -62,7 +62,21 @@ def read_cif_folder(folder: Path, target: str | None) -> tuple[RawCrystals, str]
     digest = hashlib.sha256(listing.read_bytes())
     with quiet_pymatgen():
         parsed = [_read_cif(folder / f"{name}.cif", digest) for name in ids]
+    if _is_header(table, folder):
+        parsed[0] = (
+            f"header line: no file {ids[0]}.cif; the first line looks like a header, and"
+            " id_prop.csv has none"
+        )
     return RawCrystals.from_parsed(ids, parsed, properties), digest.hexdigest()
+
+
+def _is_header(table: pd.DataFrame, folder: Path) -> bool:
+    """Say whether the first line names columns: no such CIF, and a word where others have y."""
+    first = str(table.iloc[0, 0])
+    if table.shape[1] < 2 or (folder / f"{first}.cif").exists():
+        return False
+    is_number = pd.to_numeric(table.iloc[:, 1], errors="coerce").notna()
+    return not is_number.iloc[0] and bool(is_number.iloc[1:].any())
 
 
 def _read_cif(path: Path, digest: "hashlib._Hash") -> ParsedStructure | str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from raymat.data.writers import atomic_file
 from raymat.errors import RunError
 from raymat.tracking.run_directory import read_header
 
@@ -22,8 +23,11 @@ def save_study_figure(run: Path, path: Path) -> None:
 
     Raises:
         RunError: the folder is not a finished tune run.
+        DataError: the file cannot be written.
     """
-    study_figure(run).savefig(path, dpi=150)
+    figure = study_figure(run)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
 
 
 def study_figure(run: Path) -> "Figure":

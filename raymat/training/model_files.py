@@ -150,6 +150,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if not folder.exists():
+            raise ModelFileError(
+                f"{folder}: no such folder; expected a model folder, such as RUN/best"
+            ) from None
         hint = " (a run directory keeps its model in best/)" if (folder / "best").is_dir() else ""
         raise ModelFileError(f"{folder}: no {DESCRIPTION} here{hint}") from None
     except (OSError, ValueError) as cause:

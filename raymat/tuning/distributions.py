@@ -31,6 +31,10 @@ class Distribution(Config, ABC):
         """Say whether `value` can be drawn."""
 
     @abstractmethod
+    def describe(self) -> str:
+        """Give what can be drawn, in words for a message."""
+
+    @abstractmethod
     def extremes(self) -> tuple[Scalar, ...]:
         """Give the values that a bound can forbid: both ends, or every choice."""
 
@@ -68,6 +72,10 @@ class Choice(Distribution):
     def contains(self, value: object) -> bool:
         """Say whether `value` is one of the choices."""
         return any(_same(value, choice) for choice in self.values)
+
+    def describe(self) -> str:
+        """Give the choices, such as ``one of 1, 'a'``."""
+        return f"one of {', '.join(map(repr, self.values))}"
 
     def extremes(self) -> tuple[Scalar, ...]:
         """Give every choice."""
@@ -118,6 +126,11 @@ class Int(Distribution):
             and (value - self.low) % self.step == 0
         )
 
+    def describe(self) -> str:
+        """Give the range, such as ``32 to 256 in steps of 32``."""
+        steps = f" in steps of {self.step}" if self.step > 1 else ""
+        return f"a whole number, {self.low} to {self.high}{steps}"
+
     def extremes(self) -> tuple[int, int]:
         """Give both ends."""
         return self.low, self.high
@@ -164,6 +177,11 @@ class Uniform(Distribution):
             return False
         return self.step is None or any(math.isclose(value, v) for v in self.grid_values())
 
+    def describe(self) -> str:
+        """Give the range, such as ``5 to 8 in steps of 0.2``."""
+        steps = f" in steps of {self.step:g}" if self.step is not None else ""
+        return f"a number, {self.low:g} to {self.high:g}{steps}"
+
     def extremes(self) -> tuple[float, float]:
         """Give both ends."""
         return self.low, self.high
@@ -204,6 +222,10 @@ class LogUniform(Distribution):
     def contains(self, value: object) -> bool:
         """Say whether `value` is a number within the bounds."""
         return _is_number(value) and self.low <= value <= self.high
+
+    def describe(self) -> str:
+        """Give the range, such as ``0.0001 to 0.01``."""
+        return f"a number, {self.low:g} to {self.high:g}"
 
     def extremes(self) -> tuple[float, float]:
         """Give both ends."""

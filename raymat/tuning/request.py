@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from raymat.config import Config
+from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 
 
@@ -35,4 +36,4 @@ class TuneRequest(Config):
     time_budget_s: float | None = Field(None, gt=0.0)
     concurrency: int | None = Field(None, ge=1)
     gpus: float | None = Field(None, ge=0.0)
-    max_rejected: float = Field(0.05, ge=0.0, le=1.0)
+    max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)

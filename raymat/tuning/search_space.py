@@ -39,7 +39,6 @@ class SearchSpace:
         search: what proposes trials.
         resources: what a trial occupies; None leaves it to the machine.
         split: how rows are divided; None leaves it to the caller.
-        wandb: whether the file asks for its results in W&B.
         path: where the space was read from, as messages show it.
         content: the space in its YAML form; `parse_space` gives an equal space.
     """
@@ -56,7 +55,6 @@ class SearchSpace:
     search: Search
     resources: Resources | None
     split: "SplitConfig | None"
-    wandb: bool
     path: str
     content: Mapping[str, Any]
 

@@ -6,10 +6,11 @@ cannot be built.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import raymat
 from raymat.config import ConfigT, build_config, read_yaml
+from raymat.data.splits import SplitConfig  # light on purpose: a typo must be told at once
 from raymat.errors import ConfigError, did_you_mean
 from raymat.tuning.parameters import (
     Parameter,
@@ -26,12 +27,9 @@ from raymat.tuning.trial_config import (
     default_values,
 )
 
-if TYPE_CHECKING:
-    from raymat.data.splits import SplitConfig
-
 __all__ = ["SearchSpace", "parse_space", "read_space", "shipped_spaces"]
 
-_DEFAULTS = ("model", "data", "target", "split", "wandb")
+_DEFAULTS = ("model", "data", "target", "split")
 _SEARCH = ("space", "try_first", "fixed", "budget", "scheduler", "search", "resources")
 _KEYS = (*_DEFAULTS, *_SEARCH)
 _TIME_KEY = "training.epochs"
@@ -90,7 +88,6 @@ def parse_space(content: Mapping[str, Any], *, path: str) -> SearchSpace:
         search=_settings(Search, content, "search", path),
         resources=_read_resources(content, path),
         split=_read_split(content, path),
-        wandb=_flag(content, "wandb", path),
         path=path,
         content=dict(content),
     )
@@ -137,13 +134,6 @@ def _text(content: Mapping[str, Any], key: str, path: str) -> str | None:
     found = content.get(key)
     if found is not None and not isinstance(found, str):
         raise ConfigError(f"{path}: {key}: takes a name, found {found!r}")
-    return found
-
-
-def _flag(content: Mapping[str, Any], key: str, path: str) -> bool:
-    found = content.get(key, False)
-    if not isinstance(found, bool):
-        raise ConfigError(f"{path}: {key}: takes true or false, found {found!r}")
     return found
 
 
@@ -202,9 +192,7 @@ def _read_resources(content: Mapping[str, Any], path: str) -> Resources | None:
     return _settings(Resources, content, "resources", path)
 
 
-def _read_split(content: Mapping[str, Any], path: str) -> "SplitConfig | None":
+def _read_split(content: Mapping[str, Any], path: str) -> SplitConfig | None:
     if content.get("split") is None:
         return None
-    from raymat.data.splits import SplitConfig  # brings pandas, which most spaces do not need
-
     return _settings(SplitConfig, content, "split", path)

@@ -1,6 +1,7 @@
 """What a space must satisfy as a whole before anything starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -30,16 +31,17 @@ def check_settings(space: SearchSpace) -> None:
 
 
 def check_values(space: SearchSpace) -> None:
-    """Build the configs from `fixed`, at both ends of every distribution, and at random places.
+    """Build the configs from `fixed` and `try_first`, at the ends of ranges, at random places.
 
     Raises:
-        ConfigError: a value lies outside the bounds of its config class, or values exclude
-            each other.
+        ConfigError: a value lies outside the bounds of its config class, values exclude each
+            other, or a configuration to try first lies outside the space.
     """
     build_trial_config(space.model, space.fixed, where=f"{space.path}: fixed")
     for number, values in enumerate(space.try_first, start=1):
         where = f"{space.path}: try_first: entry {number}"
         build_trial_config(space.model, {**space.fixed, **values}, where=where)
+        _check_drawable(space, values, where)
     _check_extremes(space)
     _check_combinations(space)
 
@@ -51,6 +53,17 @@ def _check_grid(space: SearchSpace) -> None:
                 alternative.distribution.grid_values()
             except ConfigError as cause:
                 raise ConfigError(f"{space.path}: search: {alternative.name}: {cause}") from cause
+
+
+def _check_drawable(space: SearchSpace, values: Mapping[str, Any], where: str) -> None:
+    """Refuse values that the search could never propose itself; the default always passes."""
+    for key, alternative in space.active(values).items():
+        value, default, distribution = values[key], space.defaults[key], alternative.distribution
+        if value != default and not distribution.contains(value):
+            raise ConfigError(
+                f"{where}: '{key}' is {value!r}, outside the space: expected"
+                f" {distribution.describe()}, or the default {default!r}"
+            )
 
 
 def _check_extremes(space: SearchSpace) -> None:

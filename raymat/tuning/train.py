@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from raymat.config import Config, build_config
+from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 from raymat.errors import RaymatError, RunError
 from raymat.features.local_table import find_or_build_local_table
@@ -59,7 +60,7 @@ class TrainRequest(Config):
     target: str
     split: SplitConfig
     seed: int = Field(0, ge=0)
-    max_rejected: float = Field(0.05, ge=0.0, le=1.0)
+    max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
     gpus: float | None = Field(None, ge=0.0)
     threads: int = Field(1, ge=1)
     stop_after: int | None = Field(None, ge=1)

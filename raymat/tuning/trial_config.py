@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import SerializeAsAny
 
-from raymat.config import Config, build_config, check_field
+from raymat.config import Config, ConfigT, build_config, check_field
 from raymat.errors import ConfigError, did_you_mean
 from raymat.models import available, load_spec
 from raymat.training.config import FitConfig
@@ -116,14 +116,17 @@ def build_trial_config(model: str, values: Mapping[str, Any], *, where: str) -> 
     architecture = config_sections(model, where=where)["model"]
     return TrialConfig(
         model=model,
-        architecture=build_config(architecture, _within("model", values), where=where),
-        training=build_config(FitConfig, _within("training", values), where=where),
+        architecture=_build_section(architecture, "model", values, where=where),
+        training=_build_section(FitConfig, "training", values, where=where),
     )
 
 
-def _within(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _build_section(
+    cls: type[ConfigT], section: str, values: Mapping[str, Any], *, where: str
+) -> ConfigT:
     prefix = f"{section}."
-    return {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
+    within = {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
+    return build_config(cls, within, where=where, prefix=prefix)
 
 
 def _meant(key: str) -> str:

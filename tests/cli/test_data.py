@@ -10,7 +10,7 @@ from raymat.cli.data import app
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.data.writers import write_crystals
-from raymat.errors import DataError, RunError
+from raymat.errors import ConfigError, DataError, RunError
 
 runner = CliRunner()
 
@@ -31,7 +31,7 @@ def test_import_writes_the_parquet_and_the_rejected_rows(tmp_path: Path, broken:
     assert result.exit_code == 0, result.output
     assert "10 of 12 rows usable, 2 rejected" in result.output
     assert len(load_crystals(str(out), target="y").crystals) == 10
-    rejected = pd.read_csv(tmp_path / "rejected.csv")
+    rejected = pd.read_csv(tmp_path / "out-rejected.csv")
     assert rejected["reason"].tolist() == ["target is missing: NaN or empty"] * 2
 
 
@@ -40,6 +40,47 @@ def test_import_of_too_many_broken_rows_writes_nothing(tmp_path: Path, broken: P
     result = runner.invoke(app, ["import", str(broken), "-o", str(out), "--target", "y"])
     assert isinstance(result.exception, TooManyRejectedError)
     assert not out.exists()
+
+
+def test_import_does_not_write_over_its_source(tmp_path: Path, broken: Path) -> None:
+    good = tmp_path / "good.csv"
+    good.write_text("material_id,cif\n")
+    before = {path: path.read_bytes() for path in (good, broken)}
+    (tmp_path / "link.parquet").symlink_to(broken)
+    for source, out, words in (
+        (good, good, "expected a name that ends in .parquet"),
+        (broken, broken, "broken.parquet is the source itself; choose another -o"),
+        (broken, tmp_path / "link.parquet", "is the source itself"),
+    ):
+        result = runner.invoke(app, ["import", str(source), "-o", str(out), "--max-rejected", "1"])
+        assert isinstance(result.exception, ConfigError)
+        assert words in str(result.exception)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_import_does_not_write_its_list_of_rejected_rows_over_the_source(tmp_path: Path) -> None:
+    source = tmp_path / "x-rejected.csv"
+    source.write_text("material_id,cif\n")
+    result = runner.invoke(app, ["import", str(source), "-o", str(tmp_path / "x.parquet")])
+    assert isinstance(result.exception, ConfigError)
+    assert "x-rejected.csv is the source itself" in str(result.exception)
+
+
+def test_import_does_not_write_into_a_source_folder_or_over_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    result = runner.invoke(app, ["import", str(folder), "-o", str(folder / "x.parquet")])
+    assert isinstance(result.exception, ConfigError)
+    assert "lies inside the source" in str(result.exception)
+    assert not list(folder.glob("x*"))
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "predictions.parquet"):
+        (run / name).touch()
+    out = str(run / "predictions.parquet")
+    result = runner.invoke(app, ["import", str(folder), "-o", out])
+    assert isinstance(result.exception, ConfigError)
+    assert "predictions.parquet belongs to a run; choose another -o" in str(result.exception)
 
 
 def test_check_lists_reasons_and_rows(tmp_path: Path, broken: Path) -> None:
@@ -70,6 +111,15 @@ def test_describe_prints_and_draws(tmp_path: Path) -> None:
                   "random split: leakage: 0 of 7 test rows"):  # fmt: skip
         assert words in result.output
     assert (tmp_path / "d" / "delta.png").stat().st_size > 10_000
+    assert "--out DIR" not in result.output
+
+
+def test_describe_says_how_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["describe", "delta"])
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == "picture: --out DIR draws this"
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_file_is_a_data_error() -> None:
@@ -88,7 +138,10 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_help_has_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
-    assert f"Example: raymat data {command}" in " ".join(result.output.split())
+    text = " ".join(result.output.split())
+    assert f"Example: raymat data {command}" in text
+    assert "--debug" in text
+    assert "0.05" in text
 
 
 def test_importing_the_command_is_light() -> None:

@@ -64,6 +64,16 @@ def test_help_of_a_command_has_an_example(command: str, capsys: pytest.CaptureFi
     assert "--debug" in text
 
 
+@pytest.mark.parametrize(
+    ("command", "is_search"), [("tune", True), ("train", False), ("predict", False)]
+)
+def test_help_of_gpus_is_that_of_the_command(
+    command: str, is_search: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.run([command, "--help"])
+    assert ("per trial" in capsys.readouterr().out) == is_search
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["--version"]) == 0
     assert capsys.readouterr().out == "raymat 0.1.0\n"
@@ -78,7 +88,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         (["tnue"], "no command 'tnue'; did you mean 'tune'?"),
-        (["tune", "--trials", "0"], "for '--trials'"),
+        (["tune", "--trials", "0"], "for '--trials': must be at least 1;"),
         (["tune", "--space", "cgcnn", "--split", "foo"], "'foo' is not one of 'random'"),
         (["tune"], "missing option '--space'"),
         (["resume"], "missing argument 'RUN'"),

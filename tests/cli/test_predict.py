@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymat.cli import main
+from raymat.cli.outputs import source_stem
 from raymat.cli.predict import find_model, new_elements, prediction_table, score_against_data
 from raymat.data.crystals import CrystalSet
 from raymat.data.scaling import TargetScaling
@@ -57,14 +58,14 @@ def test_predictions_need_no_target(
     files: dict[str, Path], model: TrainedModel, tiny_crystals: CrystalSet
 ) -> None:
     assert predict(files) == 0
-    table = pd.read_parquet("predictions.parquet")
+    table = pd.read_parquet("tiny-predictions.parquet")
     assert table["material_id"].tolist() == ["NaCl", "Si", "CsCl", "SrTiO3"]
     assert table["formula"].tolist() == ["NaCl", "Si", "CsCl", "SrTiO3"]
     expected = prediction_table(model, tiny_crystals)["prediction"]
     np.testing.assert_array_equal(table["prediction"], expected)
-    field = pq.read_schema("predictions.parquet").field("prediction")
+    field = pq.read_schema("tiny-predictions.parquet").field("prediction")
     assert field.metadata[b"unit"] == b"eV/atom"
-    assert pd.read_csv("rejected.csv").empty
+    assert pd.read_csv("tiny-predictions-rejected.csv").empty
 
 
 def test_elements_never_met_are_a_warning(
@@ -113,9 +114,17 @@ def test_unusable_rows_are_listed_and_limited(
     assert predict(files) == 2
     assert "more than --max-rejected 0.05" in capsys.readouterr().err
     assert predict(files, "--max-rejected", "0.9") == 0
-    n_rejected = len(pd.read_csv(tmp_path / "rejected.csv"))
+    n_rejected = len(pd.read_csv(tmp_path / "tiny-predictions-rejected.csv"))
     assert n_rejected > 0
-    assert len(pd.read_parquet("predictions.parquet")) == 4 - n_rejected
+    assert len(pd.read_parquet("tiny-predictions.parquet")) == 4 - n_rejected
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [("delta", "delta"), ("a/new.json.gz", "new"), ("x.y.CSV", "x.y"), ("cifs/", "cifs")],
+)
+def test_predictions_are_called_after_the_crystals(source: str, stem: str) -> None:
+    assert source_stem(source) == stem
 
 
 def test_a_run_directory_stands_for_its_model(files: dict[str, Path]) -> None:
@@ -128,13 +137,27 @@ def test_a_run_directory_stands_for_its_model(files: dict[str, Path]) -> None:
     ("options", "words"),
     [
         (["-o", "p.txt"], "-o p.txt: expected a name that ends in .parquet or .csv"),
-        (["--model", "nowhere"], "nowhere: no model.json here"),
+        (
+            ["--model", "nowhere"],
+            "nowhere: no such folder; expected a model folder, such as RUN/best",
+        ),
+        (["--model", "cache"], "cache: no model.json here"),
+        (["-o", "tiny.parquet"], "tiny.parquet is the source itself; choose another -o"),
+        (["-o", "there.csv"], "there.csv: exists already; choose another -o, or remove it"),
+        (["-o", "run/p.csv"], "run/p.csv belongs to a run; choose another -o"),
+        (["--gpus", "2"], "'--gpus': must be at most 1;"),
     ],
 )
 def test_unusable_input(
     files: dict[str, Path], options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (files["run"] / "run.json").touch()
+    for path in (Path("there.csv"), files["run"] / "p.csv"):
+        path.touch()
+    Path("cache").mkdir(exist_ok=True)
+    before = files["crystals"].read_bytes()
     assert predict(files, *options) == 2
+    assert files["crystals"].read_bytes() == before
     said: Any = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1

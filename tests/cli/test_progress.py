@@ -106,6 +106,24 @@ def test_time_left_is_unknown_before_a_trial_ended() -> None:
     assert "left" not in say_status(state, START + 3)
 
 
+def test_time_left_is_never_more_than_the_time_budget(searching: RunState) -> None:
+    searching.take(at(1, "search_started", trials=6, cpu=1, gpu=0, time_budget_s=20))
+    assert searching.seconds_left(START + 14) == pytest.approx(7.0)
+    assert searching.seconds_left(START + 40) == 0.0
+    searching.take(at(1, "search_started", trials=6, cpu=1, gpu=0, time_budget_s=900))
+    assert searching.seconds_left(START + 14) == pytest.approx(12.0)
+    searching.replay([])
+    searching.take(at(1000, "trial_resumed", trial=2))
+    assert searching.budget_left(START + 1000) is None  # that budget was of the session before
+
+
+def test_time_budget_is_shown_before_a_trial_ended() -> None:
+    state = state_after(started(0, 0), epoch(3, 0, 1, 1.0))
+    state.take(at(1, "search_started", trials=6, cpu=1, gpu=0, time_budget_s=120))
+    assert "1 min 58 s left" in say_status(state, START + 3)
+    assert "at most" in say_status(state, START + 3)
+
+
 def test_time_left_of_a_single_training() -> None:
     state = RunState()
     state.take(at(0, "training_started", device="cpu", threads=1))
@@ -118,6 +136,14 @@ def test_time_left_of_a_single_training() -> None:
 def test_throughput_counts_the_last_minute(searching: RunState) -> None:
     assert searching.crystals_per_s(START + 20) == pytest.approx(5 * 100 / 20)
     assert searching.crystals_per_s(START + 72) == pytest.approx(1 * 100 / 60)
+
+
+def test_epochs_of_long_ago_are_forgotten() -> None:
+    state = state_after(started(0, 0, epochs=5000))
+    for second in range(1, 5001):
+        state.take(epoch(second, 0, second, 1.0))
+    assert len(state._epoch_times) == 60
+    assert state.crystals_per_s(START + 5000) == pytest.approx(60 * 100 / 60)
 
 
 def test_resume_replays_what_was_done_but_not_its_time() -> None:
@@ -157,6 +183,27 @@ def test_live_display(searching: RunState) -> None:
     rows = [line.split() for line in text.splitlines()]
     assert ["2", "2", "of", "10", "1.8", "1.5", "1", "4", "s"] in rows
     assert ["3", "0", "of", "10", "-", "-", "-", "4", "s"] in rows
+
+
+def test_live_display_has_a_bar_for_the_graphs() -> None:
+    state = RunState(started=START)
+
+    def drawn() -> str:
+        out = StringIO()
+        Console(file=out, force_terminal=True, width=100, color_system=None).print(
+            render("tune", state, START)
+        )
+        return out.getvalue()
+
+    assert "━" not in drawn()
+    lengths = []
+    for done in (100, 700, 1000):
+        state.take({"event": "graphs", "done": done, "total": 1000})
+        assert f"building graphs: {done:,} of 1,000 crystals" in drawn()
+        lengths.append(drawn().count("━"))
+    assert lengths == [6, 42, 60]
+    state.take(at(9, "graphs_ready"))
+    assert "━" not in drawn()
 
 
 def test_live_display_shows_only_so_many_trials() -> None:

@@ -170,9 +170,10 @@ def test_diverged_training_is_a_failed_run(
         ({"modle": "cgcnn"}, "'modle' is not a key of a configuration; did you mean 'model'?"),
         ({"config": {"model.n_convs": 3}}, "did you mean 'model.n_conv'?"),
         ({"split": "random"}, "split: takes keys and values, found 'random'"),
-        ({"split": {"kind": "fromula"}}, "split: 'kind': Input should be"),
+        ({"split": {"kind": "fromula"}}, "split: 'kind' must be one of 'random', 'formula'"),
+        ({"split": {"test": 0.0}}, "split: 'test' must be above 0: a run selects on validation"),
         ({"target": None}, "names no target; add it, or give --target"),
-        ({"seed": -1}, "'seed': Input should be greater than or equal to 0"),
+        ({"seed": -1}, "'seed' must be at least 0 (found -1)"),
     ],
 )
 def test_unusable_configuration(

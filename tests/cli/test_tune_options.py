@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from raymat.cli import main
-from raymat.cli.options import default_run_directory, parse_time_budget
+from raymat.cli.options import choose_split, default_run_directory, parse_time_budget
 from raymat.cli.tune import choose_data, next_steps
-from raymat.errors import ConfigError
+from raymat.data.splits import SplitConfig
+from raymat.errors import ConfigError, RunError
+from raymat.reports import study_figures
 from raymat.tracking.run_directory import RunDirectory
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.space import read_space
@@ -45,6 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TuneRequest]:
     module = types.ModuleType("raymat.cluster.tune")
     module.tune = tune  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "raymat.cluster.tune", module)
+    monkeypatch.setattr(study_figures, "study_figure", lambda _: Figure())
     monkeypatch.chdir(tmp_path)
     return requests
 
@@ -152,6 +156,41 @@ def test_result_is_on_standard_output_and_progress_is_not(
     assert "model.n_conv" not in changes
     assert said.err.startswith("tune cgcnn: starting\n")
     assert "tune cgcnn" not in said.out
+
+
+def test_picture_of_the_search_is_drawn(
+    asked: list[TuneRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["tune", "--space", "cgcnn", "--out", "run"]) == 0
+    assert len(asked) == 1
+    assert Path("run/study.png").read_bytes().startswith(b"\x89PNG")
+    assert "run/ (study.png)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error", [RunError("run: no trials.parquet"), OSError(28, "No space left on device")]
+)
+def test_picture_that_cannot_be_drawn_is_a_warning(
+    asked: list[TuneRequest],
+    error: Exception,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(study_figures, "study_figure", fail)
+    assert main.run(["tune", "--space", "cgcnn", "--out", "run", "--quiet"]) == 0
+    assert len(asked) == 1
+    said = capsys.readouterr()
+    assert said.err == f"warning: no picture of the search ({error})\n"
+    assert "study.png" not in said.out
+
+
+def test_option_that_makes_the_split_of_a_space_useless() -> None:
+    folds = SplitConfig(kind="kfold", test=0.0)
+    with pytest.raises(ConfigError, match="split: 'test' must be above 0"):
+        choose_split(folds, "random", None)
 
 
 def test_quiet_says_the_result_only(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from builders import cif_table
 
+from raymat.data import leakage
 from raymat.data.describe import QUANTILES, describe
 from raymat.data.readers import load_crystals
 from raymat.errors import DataError
@@ -37,6 +38,18 @@ def test_small_and_partly_broken_set(tmp_path: Path) -> None:
     assert found.target.share_of_zeros == pytest.approx(2 / 7)
     assert found.n_shared_formula == 7
     assert found.leakage["random"] is None  # 7 crystals have no tenth
+
+
+def test_space_groups_are_found_once_for_all_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(leakage, "_find_spacegroup", lambda _, row: asked.append(row) or 225)
+    cif_table(20).to_csv(tmp_path / "t.csv", index=False)
+    found = describe(load_crystals(str(tmp_path / "t.csv")))
+    assert found.leakage["random"] == leakage.Leakage(2, 2, 2)
+    assert found.leakage["kfold"] == leakage.Leakage(4, 4, 4)
+    assert sorted(asked) == sorted(set(asked))
 
 
 def test_target_that_was_not_checked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from builders import elements_set
 
+from raymat.data import leakage
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.leakage import Leakage, find_leakage
 from raymat.data.readers import load_crystals
@@ -46,12 +47,38 @@ def test_space_groups_are_found_where_the_data_has_none() -> None:
     assert find_leakage(crystals, split) == Leakage(2, 2, 1)
 
 
-def test_an_unknown_space_group_is_shared_with_none() -> None:
-    crystals = elements_set([[14], [14]])
-    with_gaps = CrystalSet(
-        **{**vars(crystals), "properties": pd.DataFrame({"spacegroup_number": [np.nan, np.nan]})}
+@pytest.mark.parametrize(
+    "column", [["Fm-3m", "Fm-3m", "P4/mmm"], [np.nan, 225, 0], [225, "225", -1], [225, 225.0, 231]]
+)
+def test_space_groups_that_are_no_numbers_are_found_by_spglib(column: list[object]) -> None:
+    crystals = CrystalSet.from_crystals(
+        [fcc("a", 3.6, 3.6), fcc("b", 3.9, 3.9), fcc("c", 3.6, 4.6)],
+        pd.DataFrame({"spacegroup_number": column}),
     )
-    assert find_leakage(with_gaps, split_of(crystals, ["train", "test"])) == Leakage(1, 1, 0)
+    split = split_of(crystals, ["train", "test", "test"])
+    assert find_leakage(crystals, split) == Leakage(2, 2, 1)
+
+
+def test_an_unknown_space_group_is_shared_with_none() -> None:
+    sites = np.zeros((2, 3))  # both atoms in one place: spglib finds no symmetry
+    crystals = CrystalSet.from_crystals(
+        [Crystal(name, np.eye(3) * 3.0, np.full(2, 14, np.uint8), sites) for name in "ab"]
+    )
+    assert find_leakage(crystals, split_of(crystals, ["train", "test"])) == Leakage(1, 1, 0)
+
+
+def test_a_space_group_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    find = leakage._find_spacegroup
+    monkeypatch.setattr(
+        leakage, "_find_spacegroup", lambda c, row: asked.append(row) or find(c, row)
+    )
+    crystals = CrystalSet.from_crystals([fcc(name, 3.6, 3.6) for name in "abc"])
+    known: dict[int, int] = {}
+    for parts in (["train", "test", "validation"], ["test", "train", "train"]):
+        assert find_leakage(crystals, split_of(crystals, parts), known=known).n_formula == 1
+    assert asked == [1, 0, 2]
+    assert known == {0: 225, 1: 225, 2: 225}
 
 
 @pytest.mark.data
@@ -66,7 +93,7 @@ def test_elastic_set(shared: Path) -> None:
 @pytest.mark.data
 def test_spglib_agrees_with_the_column(shared: Path) -> None:
     crystals = load_crystals(str(shared / "data" / "elastic_sample.parquet")).crystals
-    config = SplitConfig(train=0.5, validation=0.0, test=0.5)
+    config = SplitConfig(train=0.5, validation=0.1, test=0.4)
     bare = CrystalSet(**{**vars(crystals), "properties": pd.DataFrame(index=range(len(crystals)))})
     for seed in range(3):
         split = make_split(crystals, config.model_copy(update={"seed": seed}))

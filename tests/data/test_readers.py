@@ -95,6 +95,29 @@ def test_folder_with_a_missing_and_a_broken_cif(tmp_path: Path) -> None:
     assert loaded.rejected["reason"][1].startswith("unreadable CIF: ")
 
 
+def test_folder_whose_listing_has_a_header(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "sample")
+    listing = folder / "id_prop.csv"
+    listing.write_text("id,band_gap\n" + listing.read_text())
+    loaded = load_crystals(str(folder), target="y", max_rejected=0.5)
+    assert loaded.rejected["material_id"].tolist() == ["id"]
+    assert loaded.rejected["reason"].tolist() == [
+        "header line: no file id.cif; the first line looks like a header, and id_prop.csv has none"
+    ]
+    assert loaded.crystals.target("y").tolist() == [1.5 + i for i in range(6)]
+    with pytest.raises(TooManyRejectedError, match=r"1 of 7 rows .*: header line \(1\);"):
+        load_crystals(str(folder))
+
+
+@pytest.mark.parametrize("first", ["0000,n/a", "gone,1.0"])
+def test_a_first_line_that_is_no_header(tmp_path: Path, first: str) -> None:
+    folder = write_folder(tmp_path / "sample")
+    lines = (folder / "id_prop.csv").read_text().splitlines()
+    (folder / "id_prop.csv").write_text("\n".join([first, *lines[1:]]))
+    loaded = load_crystals(str(folder), target="y", max_rejected=0.5)
+    assert "header" not in loaded.rejected["reason"][0]
+
+
 def test_parsed_cif_equals_pymatgen_sites_in_order() -> None:
     given = Structure.from_spacegroup(
         "P6_3mc",

@@ -125,7 +125,14 @@ def test_folds_cover_every_row_once() -> None:
     [
         ({"train": 0.9}, r"train \+ validation \+ test is 1\.1, expected at most 1"),
         ({"kind": "kfold", "fold": 5}, "fold 5 does not exist, expected 0 to 4"),
-        ({"kind": "formulas"}, "'kind': Input should be 'random', 'formula'"),
+        (
+            {"kind": "formulas"},
+            "'kind' must be one of 'random', 'formula', 'chemical_system', 'kfold' ",
+        ),
+        ({"test": 0.0}, "'test' must be above 0: a run selects on validation rows and is scored"),
+        ({"kind": "formula", "validation": 0}, "'validation' must be above 0"),
+        ({"kind": "kfold", "validation": 0}, "'validation' must be above 0"),
+        ({"test": -0.1}, r"'test' must be at least 0 \(found -0.1\)"),
         ({"seeds": 1}, "'seeds' is not a field of SplitConfig; did you mean 'seed'"),
     ],
 )
@@ -134,12 +141,15 @@ def test_impossible_configurations(values: dict[str, object], message: str) -> N
         build_config(SplitConfig, values, where="split")
 
 
-def test_an_empty_part_is_an_error_unless_asked_for() -> None:
+def test_folds_need_no_share_of_test_rows() -> None:
+    assert sizes(many(50), SplitConfig(kind="kfold", test=0.0)) == [36, 4, 10]
+
+
+def test_an_empty_part_is_an_error() -> None:
     with pytest.raises(DataError, match="random split of 5 crystals leaves no validation rows"):
         make_split(many(5), SplitConfig())
     with pytest.raises(DataError, match="formula split of 9 crystals leaves no"):
         make_split(elements_set([[8]] * 9), SplitConfig(kind="formula"))
-    assert sizes(many(5), SplitConfig(train=0.8, validation=0.2, test=0.0)) == [4, 1, 0]
 
 
 def test_split_file_round_trip(tmp_path: Path) -> None:

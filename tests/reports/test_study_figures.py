@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raymat.errors import RunError
+from raymat.errors import DataError, RunError
 from raymat.reports.study_figures import save_study_figure, study_figure
 
 SCORES = {"0000": [0.30, 0.25], "0001": [0.40, 0.35], "0002": [0.28, 0.20]}
@@ -48,6 +48,12 @@ def test_figure_shows_what_the_run_holds(run: Path):
 def test_figure_is_written(run: Path):
     save_study_figure(run, run / "study.png")
     assert (run / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figure_that_cannot_be_written_leaves_nothing(run: Path):
+    with pytest.raises(DataError, match="cannot be written"):
+        save_study_figure(run, run / "none" / "study.png")
+    assert not (run / "none").exists()
 
 
 def test_a_run_that_is_not_finished(run: Path):

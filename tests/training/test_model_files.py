@@ -131,8 +131,11 @@ def test_description_that_is_no_json_object(folder, text, message):
 
 
 def test_missing_files(folder, tmp_path):
-    with pytest.raises(ModelFileError, match=r"no model\.json here$"):
+    with pytest.raises(ModelFileError, match="none: no such folder; expected a model folder"):
         load_model(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFileError, match=r"no model\.json here$"):
+        load_model(tmp_path / "empty")
     with pytest.raises(ModelFileError, match=r"a run directory keeps its model in best/"):
         load_model(tmp_path)
     (folder / WEIGHTS).unlink()

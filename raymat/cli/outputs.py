@@ -1,0 +1,48 @@
+"""Where a command may write: never over its own source, never over the files of a run."""
+
+import re
+from pathlib import Path
+
+from raymat.errors import ConfigError
+
+_DATA_ENDING = re.compile(r"\.(parquet|csv|json)(\.gz)?$", re.IGNORECASE)
+
+
+def source_stem(source: str) -> str:
+    """Give the name of a data source without its ending: ``new`` of ``data/new.json.gz``."""
+    return _DATA_ENDING.sub("", Path(source).expanduser().resolve().name)
+
+
+def rejected_beside(out: Path) -> Path:
+    """Give where the rejected rows of an output are listed: ``OUT-rejected.csv``."""
+    return out.with_name(f"{out.stem}-rejected.csv")
+
+
+def check_output(out: Path, source: str, *, endings: tuple[str, ...]) -> None:
+    """Check a file to write, and the list of rejected rows beside it, before anything is read.
+
+    Raises:
+        ConfigError: the name has another ending, or something would be lost: the source, a file
+            among those of the source's folder, or a file of a run.
+    """
+    if out.suffix not in endings:
+        raise ConfigError(f"-o {out}: expected a name that ends in {' or '.join(endings)}")
+    read = Path(source).expanduser().resolve()
+    for path in (out, rejected_beside(out)):
+        written = path.resolve()
+        if written == read:
+            raise ConfigError(f"-o {out}: {path} is the source itself; choose another -o")
+        if read.is_dir() and written.is_relative_to(read):
+            raise ConfigError(f"-o {out}: lies inside the source {source}; choose another -o")
+        if path.exists() and (written.parent / "run.json").exists():
+            raise ConfigError(f"-o {out}: {path} belongs to a run; choose another -o")
+
+
+def refuse_existing(out: Path) -> None:
+    """Refuse to write over a file.
+
+    Raises:
+        ConfigError: it exists.
+    """
+    if out.exists():
+        raise ConfigError(f"-o {out}: exists already; choose another -o, or remove it")
