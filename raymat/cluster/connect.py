@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._private import utils as ray_utils
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -72,16 +73,14 @@ def _own_signal_handlers() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    is_ended = False
+    set_handler = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda _handler: None  # while it starts
     try:
         yield
-    except SystemExit:  # Ray's answer to a SIGTERM while it starts; the caller may have another
-        is_ended = True
     finally:
-        for number, handler in before.items():
+        ray_utils.set_sigterm_handler = set_handler
+        for number, handler in before.items():  # what its compiled part has set
             signal.signal(number, handler)
-    if is_ended:
-        signal.raise_signal(signal.SIGTERM)
 
 
 def _prepare_environment() -> None:

@@ -197,3 +197,18 @@ def test_other_command_is_not_continued(tmp_path: Path, data: Path) -> None:
 
 def test_device_without_gpus() -> None:
     assert choose_device(0) == "cpu"
+
+
+def epochs_of(run: Path) -> list[int]:
+    events = read_events(run / "events.jsonl")
+    return [event["epoch"] for event in events if event["event"] == "epoch"]
+
+
+def test_training_stops_where_a_search_found_its_winner_best(config: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(content | {"stop_after": 3}))
+    assert main.run(["train", "--config", str(config), "--out", "same"]) == 0
+    assert epochs_of(tmp_path / "same") == [1, 2, 3]
+    # Another seed may be best at another epoch, so it is trained to the end.
+    assert main.run(["train", "--config", str(config), "--out", "other", "--seed", "7"]) == 0
+    assert epochs_of(tmp_path / "other") == [1, 2, 3, 4, 5, 6]
