@@ -68,19 +68,27 @@ def cluster_gpus() -> float:
 
 @contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Keep the caller's way to end: on SIGTERM Ray would print a stack and abort the process."""
+    """Put Ctrl-C and SIGTERM off until Ray has started, and leave them to the caller then.
+
+    Ray's own answer to a SIGTERM is to print a stack and abort the process; and what a handler
+    raises while Ray forks its processes is lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    received: list[int] = []
+    endings = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in endings}
     set_handler = ray_utils.set_sigterm_handler
-    ray_utils.set_sigterm_handler = lambda _handler: None  # while it starts
+    ray_utils.set_sigterm_handler = lambda _handler: None
     try:
         yield
     finally:
         ray_utils.set_sigterm_handler = set_handler
-        for number, handler in before.items():  # what its compiled part has set
+        for number, handler in before.items():
             signal.signal(number, handler)
+        for late in received:
+            signal.raise_signal(late)
 
 
 def _prepare_environment() -> None:

@@ -21,14 +21,14 @@ POLL_S = 0.02
 LATE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent")
 _RAYMAT = "from raymat.cli.main import main; main()"
 
-# Small but slow: about half a second an epoch, so that a signal finds a trial in the middle of one.
+# Small but slow: a few tenths of a second an epoch, so that a signal finds a trial in the middle of one.
 SLOW_TRIALS = {
     "model": "cgcnn",
     "data": "delta",
     "target": "log10_bulk_modulus",
     "space": {"training.lr": {"log_uniform": [1.0e-3, 1.0e-2]}},
     "fixed": {"model.atom_dim": 64, "model.n_conv": 3, "training.batch_size": 4},
-    "budget": {"trials": 4, "epochs": 5},
+    "budget": {"trials": 3, "epochs": 4},
     "scheduler": {"name": "none"},
     "search": {"name": "random"},
 }
