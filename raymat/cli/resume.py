@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
-from raymat.errors import RunError
+from raymat.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from raymat.cli.progress import RunProgress
@@ -18,10 +18,16 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)],
+    finish: Annotated[
+        bool,
+        typer.Option("--finish", help="Try nothing more; score the best there is (tune runs)."),
+    ] = False,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
     """Continue an interrupted or failed run; nothing that is finished is done again.
+
+    With --finish a search ends early: the best trial so far is the winner.
 
     Example: raymat resume runs/tune-cgcnn-20250301-101500
     """
@@ -32,6 +38,8 @@ def resume(
     if header.get("status") == "complete":
         typer.echo(f"{run}: the run is complete, nothing is left to do")
         return
+    if finish and command != "tune":
+        raise ConfigError(f"{run}: --finish ends a search early; this is a {command} run")
     if command not in _CONTINUE:
         raise RunError(f"{run}: a run of `raymat {command}` cannot be continued by this version")
     from raymat.cli.progress import RunProgress
@@ -39,10 +47,12 @@ def resume(
 
     progress = RunProgress(f"{command} (resumed)", quiet=quiet)
     progress.state.replay(read_events(run / "events.jsonl"))
-    _CONTINUE[command](run, header, progress)
+    _CONTINUE[command](run, header, progress, finish)
 
 
-def _continue_tune(run: Path, header: dict[str, Any], progress: "RunProgress") -> None:
+def _continue_tune(
+    run: Path, header: dict[str, Any], progress: "RunProgress", finish: bool
+) -> None:
     from raymat.cli.results import show_tune_result
     from raymat.cli.runs import running
     from raymat.cli.tune import draw_study, next_steps
@@ -50,15 +60,17 @@ def _continue_tune(run: Path, header: dict[str, Any], progress: "RunProgress") -
     with running(run, progress):
         from raymat.cluster.tune import resume_tune
 
-        metrics = resume_tune(run, listeners=(progress,))
+        metrics = resume_tune(run, finish_now=finish, listeners=(progress,))
     draw_study(run)
     asked = header["arguments"]
     steps = next_steps(run, Path(asked["space_path"]).stem, asked["data"])
     show_tune_result(metrics, run, next_steps=steps)
 
 
-def _continue_train(run: Path, header: dict[str, Any], progress: "RunProgress") -> None:
-    del header
+def _continue_train(
+    run: Path, header: dict[str, Any], progress: "RunProgress", finish: bool
+) -> None:
+    del header, finish
     from raymat.cli.results import show_train_result
     from raymat.cli.runs import running
 
@@ -69,7 +81,7 @@ def _continue_train(run: Path, header: dict[str, Any], progress: "RunProgress") 
     show_train_result(metrics, run)
 
 
-_CONTINUE: dict[str, Callable[[Path, dict[str, Any], "RunProgress"], None]] = {
+_CONTINUE: dict[str, Callable[[Path, dict[str, Any], "RunProgress", bool], None]] = {
     "tune": _continue_tune,
     "train": _continue_train,
 }

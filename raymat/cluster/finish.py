@@ -8,7 +8,7 @@ import numpy as np
 import ray
 
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
-from raymat.cluster.tasks import start_task
+from raymat.cluster.tasks import result_of, start_task
 from raymat.cluster.trainable import trial_folder
 from raymat.features.neighbor_table import NeighborTable
 from raymat.tracking.run_directory import RunDirectory
@@ -61,9 +61,9 @@ def finish(
     if default.status != "failed":
         pending["default"] = refit.start(default, "default")
     baselines = start_task(score_baselines, inputs, table)
-    results: dict[str, FitResult] = {role: ray.get(task) for role, task in pending.items()}
+    results: dict[str, FitResult] = {role: result_of(task) for role, task in pending.items()}
     _write_winner(winner, results["winner"], space, inputs, run)
-    metrics = _metrics(winner, results, inputs) | {"baselines": ray.get(baselines)}
+    metrics = _metrics(winner, results, inputs) | {"baselines": result_of(baselines)}
     run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)
     shutil.rmtree(run.path / "trials", ignore_errors=True)  # checkpoints; the model is in best/

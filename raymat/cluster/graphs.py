@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import ray
 
-from raymat.cluster.tasks import start_task
+from raymat.cluster.tasks import result_of, start_task
 from raymat.data.crystals import CrystalSet
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table, concatenate_tables
@@ -52,4 +52,4 @@ def _build(
         ready, pending = ray.wait(pending, num_returns=1)
         done += len(ready)
         on_progress(min(done * CRYSTALS_PER_TASK, n), n)
-    return concatenate_tables(ray.get(futures))
+    return concatenate_tables([result_of(future) for future in futures])

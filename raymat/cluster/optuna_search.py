@@ -186,10 +186,10 @@ class OptunaSearch(Searcher):
 
 
 def _grid_points(space: SearchSpace) -> list[dict[str, Any]]:
-    """Give the points of the grid but the default's, which is trial 0."""
-    default = space.default()
-    covered = {key: default[key] for key in space.active(default)}
-    return [values for values in space.grid() if values != covered]
+    """Give the points of the grid that neither the default nor what is tried first covers."""
+    before = [space.default(), *space.try_first]
+    covered = [{key: values[key] for key in space.active(values)} for values in before]
+    return [values for values in space.grid() if values not in covered]
 
 
 def _make_sampler(space: SearchSpace, seed: int, number: int) -> optuna.samplers.BaseSampler:

@@ -43,11 +43,17 @@ def search(
     past = run.events()
     study = Study.from_events(past, data.task)
     searcher = OptunaSearch(space, n_trials=space.budget.trials, past=study, seed=request.seed)
-    budget = _TimeBudget(seconds_left(past, request.time_budget_s), study)
+    left_s = seconds_left(past, request.time_budget_s)
+    budget = _TimeBudget(left_s, study)
     if any(event["event"] == SEARCH_ENDED for event in past):
         return study
     if searcher.has_work() and not budget.stop_all():
-        run.emit("search_started", trials=searcher.n_trials, **resources.model_dump())
+        run.emit(
+            "search_started",
+            trials=searcher.n_trials,
+            time_budget_s=None if math.isinf(left_s) else left_s,
+            **resources.model_dump(),
+        )
         trainable = tune.with_parameters(
             TrialRunner,
             data=data,

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.exceptions import RayError, RayTaskError
+
+from raymat.errors import RaymatError, RunError
 
 RETRIES = 3  # when the process or host of a task dies; an exception is not retried
 
@@ -14,3 +17,20 @@ def start_task(
     """Start a function on a node with room and give the reference to its result."""
     decorate: Any = ray.remote(num_cpus=cpu, num_gpus=gpu, max_retries=RETRIES)
     return decorate(function).remote(*args, **kwargs)
+
+
+def result_of(task: Any) -> Any:
+    """Wait for a task and give its result; an error of ours comes back as it was raised there.
+
+    Raises:
+        RunError: its process or host died again and again.
+    """
+    try:
+        return ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, RaymatError):
+            raise error.cause from error
+        raise
+    except RayError as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise RunError(f"a process of the run died {RETRIES + 1} times: {reason}") from error

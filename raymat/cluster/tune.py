@@ -10,15 +10,14 @@ from raymat.cluster.resources import check_folder_is_shared, trial_resources
 from raymat.cluster.search import search
 from raymat.config import build_config
 from raymat.errors import RunError
-from raymat.features.neighbor_table import NeighborConfig, NeighborTable
-from raymat.models import load_spec
+from raymat.features.neighbor_table import NeighborTable
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.inputs import RunInputs, load_inputs
 from raymat.training.results import graph_facts
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.space import parse_space
-from raymat.tuning.space_checks import extreme_values
+from raymat.tuning.widest_graph import widest_neighbors
 
 
 def tune(
@@ -37,8 +36,15 @@ def tune(
         return _run(request, run)
 
 
-def resume_tune(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[str, Any]:
+def resume_tune(
+    path: Path, *, finish_now: bool = False, listeners: tuple[Listener, ...] = ()
+) -> dict[str, Any]:
     """Continue an interrupted or failed search; nothing that is finished is done again.
+
+    Args:
+        path: the run directory.
+        finish_now: train no further trial; choose among those there are.
+        listeners: called with every event.
 
     Raises:
         RunError: the folder is no such run, is complete, or another process is at work in it.
@@ -51,6 +57,8 @@ def resume_tune(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[str
         if scored:  # it ended between the last result and the word "complete"
             return dict(scored[-1])
         request = build_config(TuneRequest, header["arguments"], where=f"{path}/run.json")
+        if finish_now:
+            request = request.model_copy(update={"time_budget_s": 0.0})
         return _run(request, run)
 
 
@@ -83,14 +91,3 @@ def _find_table(space: SearchSpace, inputs: RunInputs, run: RunDirectory) -> Nei
     )
     run.emit("graphs_ready", **graph_facts(table))
     return table
-
-
-def widest_neighbors(space: SearchSpace) -> NeighborConfig:
-    """Give the neighbors that hold every graph of a space: each smaller graph is a slice."""
-    spec = load_spec(space.model)
-    settings = [{}, *(values for _, values in extreme_values(space))]
-    views = [spec.graph(space.configure(values).architecture) for values in settings]
-    return NeighborConfig(
-        cutoff=max(view.cutoff for view in views),
-        max_neighbors=max(view.max_neighbors for view in views),
-    )

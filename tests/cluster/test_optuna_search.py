@@ -189,6 +189,42 @@ def test_grid_stops_at_the_trials_asked_for() -> None:
     assert Driver(grid_space(trials=4)).search.n_trials == 4
 
 
+TRIED = (
+    {"training.lr": 0.02, "model.dropout": 0.1},
+    {"training.lr": 0.03},  # its dropout, the default, is none: no point of the space
+    {"model.n_hidden": 2, "model.dropout": 0.0},
+)
+
+
+def test_what_is_to_be_tried_first_follows_the_default() -> None:
+    space = small_space(try_first=list(TRIED), budget={"trials": 6, "epochs": 3})
+    driver = Driver(space)
+    asked = [driver.play("complete") for _ in range(2)]
+    driver.play("running")
+    resumed = Driver(space, driver.events)
+    asked += [resumed.play("complete") for _ in range(3)]
+    expected = [space.default(), *({**space.default(), **values} for values in TRIED)]
+    assert [a["values"] for a in asked[:4]] == expected
+    assert asked[4]["values"] not in expected
+    rates = [t.params["training.lr"] for t in resumed.optuna]
+    assert rates[:2] == [0.02, 0.01]  # not 0.03, which Optuna cannot know
+
+
+def test_grid_is_not_repeated_by_what_is_tried_first() -> None:
+    space = small_space(
+        space=GRID,
+        search={"name": "grid"},
+        budget={"trials": 99, "epochs": 3},
+        try_first=[{"model.n_hidden": 3}, {"model.n_hidden": 2, "training.loss": "l1"}],
+    )
+    driver = Driver(space)
+    assert driver.search.n_trials == 6
+    while driver.search.has_work():
+        driver.play("complete")
+    assert tried(driver)[:3] == [(1, "mse"), (3, "mse"), (2, "l1")]
+    assert len(set(tried(driver))) == len(tried(driver)) == 6
+
+
 def test_trial_outside_the_space_is_run_again_without_optuna() -> None:
     """A space edited by hand between two starts is not possible, but a default outside it is."""
     space = small_space(space={"training.weight_decay": {"log_uniform": [1.0e-6, 1.0e-1]}})

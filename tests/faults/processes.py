@@ -21,7 +21,7 @@ POLL_S = 0.02
 LATE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent")
 _RAYMAT = "from raymat.cli.main import main; main()"
 
-# Small but slow: a few tenths of a second an epoch, so that a signal finds a trial in the middle of one.
+# Small but slow: an epoch takes some tenths of a second, so that a signal finds a trial within one.
 SLOW_TRIALS = {
     "model": "cgcnn",
     "data": "delta",
