@@ -1,6 +1,5 @@
 """SIGKILL of the driver, in every phase of one run; `raymat resume` goes on each time."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,8 @@ from processes import (
     status,
     write_space,
 )
+
+from raymat.tracking.run_directory import RunDirectory
 
 TRIALS, EPOCHS = SLOW_TRIALS["budget"]["trials"], SLOW_TRIALS["budget"]["epochs"]
 RAY_ENDS_WITHIN_S = 30.0  # measured: 2 s; a busy machine is slower
@@ -103,17 +104,14 @@ def test_nothing_is_left_to_do(folder: Path) -> None:
     assert (run / "events.jsonl").read_bytes() == before
 
 
-def test_two_processes_cannot_resume_one_run(tmp_path: Path) -> None:
+def test_two_processes_cannot_work_in_one_folder(tmp_path: Path) -> None:
     run, space = tmp_path / "run", write_space(tmp_path / "slow.yaml")
-    first = Raymat("tune", "--space", space, "--out", run, folder=tmp_path)
-    first.wait_until(lambda: (run / "run.json").exists())
-    second = Raymat("resume", run, folder=tmp_path)
-    assert second.wait() == 2
-    assert f"{run}: another raymat process is at work in this folder" in second.text()
-    third = Raymat("tune", "--space", space, "--out", run, folder=tmp_path)
-    assert third.wait() == 2
-    assert "the folder exists and is not empty" in third.text()
-    assert first.process.poll() is None
-    os.kill(first.pid, 15)
-    assert first.wait() == 130
-    assert status(run) == "interrupted"
+    with RunDirectory.create(run, {"command": "tune"}) as held:
+        second = Raymat("resume", run, folder=tmp_path)
+        assert second.wait() == 2
+        assert f"error: {run}: another raymat process is at work in this folder" in second.text()
+        third = Raymat("tune", "--space", space, "--out", run, folder=tmp_path)
+        assert third.wait() == 2
+        assert f"error: {run}: the folder exists and is not empty" in third.text()
+        held.emit("data")  # and the first goes on
+    assert status(run) == "complete"
