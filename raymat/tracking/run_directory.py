@@ -58,7 +58,7 @@ class RunDirectory:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            taken = any(path.iterdir())
+            taken = any(not _is_false_start(file) for file in path.iterdir())
         except OSError as cause:
             raise _cannot_write(path, cause) from cause
         if taken:
@@ -249,6 +249,11 @@ def _advice(path: Path) -> str:
     if status == "complete":
         return "it holds a complete run; choose another --out"
     return f"continue it with `raymat resume {path}`, or choose another --out"
+
+
+def _is_false_start(file: Path) -> bool:
+    """Say whether a file may be left of a run that was killed before it had a `run.json`."""
+    return file.name == ".lock" or (file.name == "events.jsonl" and file.stat().st_size == 0)
 
 
 def _remove_files(path: Path) -> None:

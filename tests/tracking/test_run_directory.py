@@ -317,3 +317,10 @@ def test_full_disk_while_a_table_is_written(tmp_path):
             work(run)
         assert (run.path / "trials.parquet").read_text(encoding="utf-8") == "old"
         assert not list(run.path.glob(".trials.parquet.*"))
+
+
+def test_a_start_that_was_killed_before_it_had_a_header_does_not_block_the_next(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "events.jsonl").touch()
+    with RunDirectory.create(tmp_path, {"command": "tune"}) as run:
+        assert run.header["status"] == "running"
