@@ -80,7 +80,7 @@ def _draw_search(axes: "Axes", trials: pd.DataFrame, *, score: str, label: str) 
         rows = trials["status"] == status
         if rows.any():
             axes.scatter(number[rows], trials.loc[rows, score], s=18, color=color, label=status)
-    best = trials[score].cummax() if score == "val_auc" else trials[score].cummin()
+    best = (trials[score].cummax() if score == "val_auc" else trials[score].cummin()).ffill()
     axes.step(number, best, where="post", color=_WINNER_COLOR, lw=1.2, label="best so far")
     axes.set(xlabel="trial", ylabel=label, title="Search")
     _zoom(axes, trials[score])
