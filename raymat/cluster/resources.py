@@ -56,13 +56,15 @@ def check_folder_is_shared(folder: Path) -> None:
     if len(nodes) < 2:
         return
     look: Any = ray.remote(num_cpus=0, max_retries=0)(_is_run)
-    seen = {
-        node["NodeManagerHostname"]: look.options(
+    answers = [
+        look.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(folder)
         for node in nodes
-    }
-    blind = sorted(host for host, answer in seen.items() if not ray.get(answer))
+    ]
+    hosts = [node["NodeManagerHostname"] for node in nodes]
+    sees = ray.get(answers)
+    blind = sorted({host for host, seen in zip(hosts, sees, strict=True) if not seen})
     if blind:
         raise ClusterError(
             f"{folder}: not seen by {', '.join(blind)}; put --out on a disk that all nodes of the"

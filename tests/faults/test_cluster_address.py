@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -42,7 +43,14 @@ class Cluster:
 
     def start(self, *arguments: str, before: tuple[str, ...] = ()) -> None:
         output = self.folder / f"output-{len(self.roots)}.txt"
-        command = [*before, "ray", "start", *arguments, "--block", f"--temp-dir={self.folder}/ray"]
+        command = [
+            *before,
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            *arguments,
+            "--block",
+            f"--temp-dir={self.folder}/ray",
+        ]
         if "--head" in arguments:
             command += ["--include-dashboard=false", "--disable-usage-stats"]
         with output.open("wb") as sink:
