@@ -67,4 +67,6 @@ def test_signal_at_any_moment(tmp_path: Path, moment: str, number: signal.Signal
             (run / "run.json").exists() if moment == "begun" else bool(of_kind(log(run), moment))
         )
     )
-    end_with(command, number, run, group=True)
+    # A SIGTERM to the whole group ends Ray's server, too; the driver then waits up to a minute for
+    # it before it ends. The run resumes all the same.
+    end_with(command, number, run, group=number == signal.SIGINT)

@@ -40,7 +40,10 @@ def test_trial_survives_the_death_of_its_process(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_trial_whose_process_always_dies_is_given_up(tmp_path: Path) -> None:
-    run, space = tmp_path / "run", write_space(tmp_path / "slow.yaml")
+    run, space = (
+        tmp_path / "run",
+        write_space(tmp_path / "slow.yaml", budget={"trials": 3, "epochs": 12}),
+    )
     command = Raymat("tune", "--space", space, "--out", run, "--concurrency", "1", folder=tmp_path)
     for death in range(1, 5):
         command.wait_until(lambda n=death: len(epochs(log(run), 0)) >= n)
