@@ -24,12 +24,14 @@ from reference_cgcnn import ReferenceCGCNN, ReferenceCrystal, collate, train_epo
 from reference_cgcnn import make_crystals as expand_crystals
 
 from raymat.data.readers import load_crystals
-from raymat.features.graph import batch_graph
+from raymat.features.graph_view import batch_graph
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table
+from raymat.features.store import FeatureStore
 from raymat.models import load_spec
 from raymat.training.config import FitConfig
-from raymat.training.fit import Fit, FitData
+from raymat.training.fit import FitData
+from raymat.training.gradient import GradientFit
 from raymat.training.optimizers import make_optimizer
 
 # Of network outputs of order 1 in float32, summed in another order.
@@ -40,7 +42,7 @@ TOP_OPERATIONS = 12
 
 
 def read_data(path: Path | None, target: str, n: int | None, seed: int):
-    """Give a neighbor table and one target per crystal, of a file or of made crystals."""
+    """Give the features and one target per crystal, of a file or of made crystals."""
     if path is None:
         crystals = make_crystals(n or 2048, seed)
         targets = np.random.default_rng(seed).normal(size=len(crystals))
@@ -50,18 +52,19 @@ def read_data(path: Path | None, target: str, n: int | None, seed: int):
             rows = np.random.default_rng(seed).permutation(len(crystals))[:n]
             crystals = crystals.take(np.sort(rows))
         targets = crystals.target(target)
-    return build_neighbor_table(crystals, NeighborConfig()), targets
+    table = build_neighbor_table(crystals, NeighborConfig())
+    return FeatureStore(crystals.without_properties(), (table,)), targets
 
 
 class Sides:
     """raymat's fit and the reference, with equal weights and equal batches."""
 
-    def __init__(self, table: NeighborTable, targets: np.ndarray, config: FitConfig, seed: int):
+    def __init__(self, features: FeatureStore, targets: np.ndarray, config: FitConfig, seed: int):
         spec = load_spec("cgcnn")
-        rows = np.arange(len(table))
-        data = FitData(table, targets, train=rows, validation=rows[:1], task="regression")
-        self.fit = Fit(spec, spec.config(), config, data=data, seed=seed)
-        self.crystals = expand_crystals(table, self.fit.scaling.scale(targets))
+        rows = np.arange(len(targets))
+        data = FitData(features, targets, train=rows, validation=rows[:1], task="regression")
+        self.fit = GradientFit(spec, spec.config(), config, data=data, seed=seed)
+        self.crystals = expand_crystals(self.fit.table, self.fit.scaling.scale(targets))
         self.network = ReferenceCGCNN()
         self.network.take_weights_of(self.fit.model)
         self.optimizer = make_optimizer(self.network, config)
@@ -69,7 +72,7 @@ class Sides:
     def assert_same_outputs(self) -> float:
         """Give the largest difference over some crystals, with the reference's padding."""
         rows = np.arange(min(N_CHECKED, len(self.crystals)))
-        graph = batch_graph(self.fit.data.table, rows, replace(self.fit.view, pad="reference"))
+        graph = batch_graph(self.fit.table, rows, replace(self.fit.view, pad="reference"))
         self.fit.model.eval()
         self.network.eval()
         with torch.no_grad():
@@ -89,7 +92,7 @@ class Sides:
 
     def epoch_of_raymat(self, epoch: int) -> float:
         """Train; `run_epoch` less validation. Gives the mean loss."""
-        return self.fit._train(epoch)
+        return self.fit.train_epoch(epoch)
 
     def epoch_of_reference(self, epoch: int) -> float:
         """Train; gives the mean loss."""
@@ -186,8 +189,9 @@ def main() -> None:
     torch.set_num_threads(1)
 
     machine = machine_facts()
-    table, targets = read_data(args.data, args.target, args.n, args.seed)
-    sides = Sides(table, targets, FitConfig(batch_size=args.batch_size), args.seed)
+    features, targets = read_data(args.data, args.target, args.n, args.seed)
+    sides = Sides(features, targets, FitConfig(batch_size=args.batch_size), args.seed)
+    table = sides.fit.table
     results = {
         "source": args.data.name if args.data else f"made crystals, seed {args.seed}",
         "n_crystals": len(table),

@@ -16,6 +16,20 @@ from raymat.reports.study_figures import save_study_figure
 from raymat.tracking.run_directory import read_header
 
 ROWS = (("winner", "test"), ("default", "default"))
+# Of each task: the score that leads, with its interval, and those that follow.
+SCORES = {
+    "regression": ("mae", ("rmse", "r2")),
+    "classification": ("auc", ("accuracy", "accuracy_0", "accuracy_1")),
+}
+NAMES = {
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R2",
+    "auc": "ROC AUC",
+    "accuracy": "accuracy",
+    "accuracy_0": "accuracy of class 0",
+    "accuracy_1": "accuracy of class 1",
+}
 
 
 def main() -> None:
@@ -46,22 +60,7 @@ def export(run: Path, out: Path) -> None:
 
 def table(header: dict[str, Any], metrics: dict[str, Any], trials: pd.DataFrame) -> str:
     """Give the scores as Markdown."""
-    unit, data, split = metrics["unit"], header["data"], header["split"]
-    rows = {name: metrics[key] for name, key in ROWS if key in metrics}
-    rows |= {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
-    lines = [
-        f"Target `{metrics['target']}` ({unit}); data `{data['name']}`, {data['n_used']} crystals,"
-        f" SHA-256 {data['sha256'][:12]}; split {split['kind']}, seed {split['seed']}:"
-        f" {split['rows']['train']} training, {split['rows']['validation']} validation and"
-        f" {split['rows']['test']} test rows.",
-        "",
-        f"| on the test rows | MAE ({unit}) | 95 % interval | RMSE ({unit}) | R2 |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for name, s in rows.items():
-        low, high = s["mae_ci95"]
-        scores = f"{s['mae']:.4f} | {low:.4f} to {high:.4f} | {s['rmse']:.4f} | {s['r2']:.3f}"
-        lines.append(f"| {name} | {scores} |")
+    lines = [describe(header, metrics), "", *score_lines(metrics)]
     if "difference" in metrics:
         low, high = metrics["difference"]["mae_ci95"]
         change = f"{metrics['difference']['mae']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
@@ -77,6 +76,36 @@ def table(header: dict[str, Any], metrics: dict[str, Any], trials: pd.DataFrame)
         f" training rows, {leak['n_formula_spacegroup']} also the space group.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def describe(header: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Say what was learned from what."""
+    data, split, threshold = header["data"], header["split"], metrics.get("threshold")
+    what = f" ({metrics['unit']})" if metrics["unit"] else ""
+    what += "" if threshold is None else f" above {threshold:.6g}"
+    return (
+        f"Target `{metrics['target']}`{what}; data `{data['name']}`, {data['n_used']} crystals,"
+        f" SHA-256 {data['sha256'][:12]}; split {split['kind']}, seed {split['seed']}:"
+        f" {split['rows']['train']} training, {split['rows']['validation']} validation and"
+        f" {split['rows']['test']} test rows."
+    )
+
+
+def score_lines(metrics: dict[str, Any]) -> list[str]:
+    """Give the table of models and baselines."""
+    rows = {name: metrics[key] for name, key in ROWS if key in metrics}
+    rows |= {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
+    leading, others = SCORES[metrics["task"]]
+    unit = f" ({metrics['unit']})" if metrics["unit"] else ""
+    heads = [NAMES[key] + (unit if key in ("mae", "rmse") else "") for key in (leading, *others)]
+    heads.insert(1, "95 % interval")
+    lines = [f"| on the test rows | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
+    for name, scores in rows.items():
+        low, high = scores[f"{leading}_ci95"]
+        cells = [f"{scores[leading]:.4f}", f"{low:.4f} to {high:.4f}"]
+        cells += [f"{scores[key]:.3f}" if key == "r2" else f"{scores[key]:.4f}" for key in others]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 if __name__ == "__main__":

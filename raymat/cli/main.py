@@ -22,6 +22,7 @@ COMMANDS = {
     "tune": ("raymat.cli.tune", "Search a space of configurations; refit and score the winner."),
     "resume": ("raymat.cli.resume", "Continue an interrupted run."),
     "train": ("raymat.cli.train", "Fit one configuration, such as a run's best.yaml."),
+    "compare": ("raymat.cli.compare", "Compare models on the same splits, default and tuned."),
     "predict": ("raymat.cli.predict", "Predict a property of crystals with a trained model."),
     "data": ("raymat.cli.data", "Bring crystals in, check them, look at them."),
 }

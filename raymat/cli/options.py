@@ -1,5 +1,6 @@
 """Options that several commands share, and what their values mean."""
 
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,17 @@ Target = Annotated[
         "--target",
         metavar="COLUMN",
         help="Property column to learn.",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="median|VALUE",
+        help="Learn whether the target lies above the median of the training rows, or above a"
+        " value, instead of the number.",
         rich_help_panel=_DATA,
         show_default=False,
     ),
@@ -203,6 +215,23 @@ def parse_time_budget(text: str) -> float:
     if seconds <= 0 or units != sorted(set(units), key=list(_SECONDS).index):
         raise ConfigError(f"--time-budget {text}: expected a time such as 90s, 30m or 1h30m")
     return seconds
+
+
+def parse_classes(text: str | None) -> float | str | None:
+    """Give the rule of ``--classes``: ``median``, or a number.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text is None or text == "median":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"--classes {text}: expected median or a number, such as 0")
+    return value
 
 
 def default_run_directory(command: str, name: str) -> Path:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from raymat.data.crystals import CrystalSet
+    from raymat.data.readers import LoadedData
     from raymat.training.model_files import TrainedModel
 
 app = typer.Typer(add_completion=False)
@@ -75,14 +76,15 @@ def predict(
     trained = load_model(find_model(model))
     limit = MAX_REJECTED if max_rejected is None else max_rejected
     loaded = load_crystals(crystals, max_rejected=limit)
-    _warn_of_new_elements(trained, loaded.crystals)
-    table = prediction_table(trained, loaded.crystals, device)
+    usable, rejected_rows = split_usable(trained, loaded, max_rejected=limit)
+    _warn_of_new_elements(trained, usable)
+    table = prediction_table(trained, usable, device)
     write_table(table, out, unit=trained.unit)
-    write_rejected(loaded.rejected, rejected_beside(out))
+    write_rejected(rejected_rows, rejected_beside(out))
     if not quiet:
         _show_head(trained, table)
-    _say_summary(trained, loaded.crystals, table)
-    rejected = f", {len(loaded.rejected):,} rejected" if len(loaded.rejected) else ""
+    _say_summary(trained, usable, table)
+    rejected = f", {len(rejected_rows):,} rejected" if len(rejected_rows) else ""
     typer.echo(f"{out}: {len(table):,} predictions{rejected}")
 
 
@@ -91,6 +93,26 @@ def find_model(folder: Path) -> Path:
     inside = folder / "best"
     is_run = not (folder / "model.json").exists() and (inside / "model.json").exists()
     return inside if is_run else folder
+
+
+def split_usable(
+    model: "TrainedModel", loaded: "LoadedData", *, max_rejected: float
+) -> tuple["CrystalSet", "pd.DataFrame"]:
+    """Give the crystals that the model can take, and all rejected rows.
+
+    Raises:
+        DataError: those it cannot take are more than `max_rejected` of all.
+    """
+    import numpy as np
+
+    from raymat.features.store import find_or_build
+    from raymat.training.inputs import join_rejected
+
+    crystals, view = loaded.crystals, model.view
+    unusable = view.unusable(crystals, find_or_build(crystals, view.table_config))
+    rejected = join_rejected(loaded.rejected, crystals, unusable, max_rejected=max_rejected)
+    kept = np.setdiff1d(np.arange(len(crystals)), list(unusable))
+    return (crystals.take(kept) if unusable else crystals), rejected
 
 
 def prediction_table(
@@ -103,14 +125,14 @@ def prediction_table(
     import pandas as pd
 
     from raymat.data.composition import reduced_formulas
-    from raymat.features.local_table import find_or_build_local_table
+    from raymat.features.store import find_or_build
 
-    neighbors = find_or_build_local_table(crystals, model.neighbors)
+    features = find_or_build(crystals, model.view.table_config)
     return pd.DataFrame(
         {
             "material_id": crystals.material_ids,
             "formula": reduced_formulas(crystals),
-            "prediction": model.predict(neighbors, device),
+            "prediction": model.predict(features, device),
         }
     )
 
@@ -159,7 +181,7 @@ def _show_head(model: "TrainedModel", table: "pd.DataFrame") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    kind = "P(class 1)" if model.task == "classification" else model.unit
+    kind = say_class_1(model) if model.task == "classification" else model.unit
     shown = Table(box=box.SIMPLE)
     for name in ("material_id", "formula"):
         shown.add_column(name)
@@ -172,11 +194,19 @@ def _show_head(model: "TrainedModel", table: "pd.DataFrame") -> None:
     Console(highlight=False).print(shown)
 
 
+def say_class_1(model: "TrainedModel") -> str:
+    """Say what the predicted probability is of."""
+    if model.threshold is None:
+        return "P(class 1)"
+    return f"P(above {model.threshold:.4g})"
+
+
 def _say_summary(model: "TrainedModel", crystals: "CrystalSet", table: "pd.DataFrame") -> None:
     values = table["prediction"]
+    what = f" {say_class_1(model)}" if model.task == "classification" else ""
     typer.echo(
-        f"{model.target}: mean {values.mean():.4g}, from {values.min():.4g} to {values.max():.4g}"
-        f" {model.unit}".rstrip()
+        f"{model.target}{what}: mean {values.mean():.4g}, from {values.min():.4g} to"
+        f" {values.max():.4g} {model.unit}".rstrip()
     )
     score = score_against_data(model, crystals, table)
     if score:
@@ -199,6 +229,8 @@ def score_against_data(
     has_target = np.isfinite(targets)
     if not has_target.any():
         return None
+    if model.threshold is not None:
+        targets = np.where(has_target, targets > model.threshold, np.nan)
     predictions = table["prediction"].to_numpy()
     score = validation_score(model.task, targets[has_target], predictions[has_target])
     name = "AUC" if model.task == "classification" else "MAE"

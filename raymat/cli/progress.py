@@ -102,8 +102,8 @@ def render(what: str, state: RunState, now: float) -> RenderableType:
     """Draw the live display: phase, counts, best, times, and the running trials."""
     head = Text.assemble((what, "bold"), "  ", state.phase)
     lines: list[RenderableType] = [head]
-    if state.graphs is not None:
-        lines.append(_bar(*state.graphs))
+    if state.features is not None:
+        lines.append(_bar(*state.features))
     if state.total or state.trials:
         if state.total:
             lines.append(_bar(_done(state), state.total))

@@ -29,19 +29,39 @@ def say_data(event: Event) -> list[str]:
     parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
     return [
         f"data: {data['name']}, {counts}; target: {event['target']}{unit}",
+        *say_classes(event),
         f"split: {split['kind']}, {parts}",
         event["leakage_line"],
+        *say_unseen_elements(event),
     ]
 
 
-def say_graphs(event: Event) -> str:
-    """Give one line on the finished graphs."""
-    tied = event.get("ambiguous_crystals")
-    ties = f"; {tied:,} crystals have tied neighbors at the cut" if tied else ""
-    return (
-        f"graphs: {event['max_neighbors']} neighbors within {event['cutoff']:g} Å of"
-        f" {event['n_atoms']:,} atoms, {event['megabytes']:.3g} MB{ties}"
-    )
+def say_classes(event: Event) -> list[str]:
+    """Give one line on a number that is learned as classes."""
+    threshold = event.get("threshold")
+    if threshold is None:
+        return []
+    return [f"classes: 1 for {event['target']} above {threshold:.6g}, 0 at or below it"]
+
+
+def say_unseen_elements(event: Event) -> list[str]:
+    """Give one line on test rows with elements that no training row has."""
+    found = event.get("unseen_elements")
+    if not found:
+        return []
+    listed = ", ".join(f"{symbol} in {n:,}" for symbol, n in found.items())
+    return [f"elements of test rows that no training row has: {listed}; these are extrapolations"]
+
+
+def say_left_out(event: Event) -> str:
+    """Give one line on crystals that the model cannot read."""
+    return f"left out: {event['count']:,} crystals the model cannot read, such as {event['first']}"
+
+
+def say_features(event: Event) -> str:
+    """Give one line on features that are ready."""
+    line, time_s = str(event["line"]), event["time_s"]
+    return f"{line}; {time_s:.1f} s" if time_s >= 1.0 else line
 
 
 def say_search(event: Event) -> str:
@@ -115,9 +135,15 @@ def say_event(event: Event, state: RunState) -> list[str]:
     kind = event["event"]
     if kind == "data":
         return say_data(event)
+    if kind == "warning":
+        return [f"warning: {event['text']}"]
     if kind == "trial_ended":
         return [say_end(state.trials[event["trial"]], event, state)]
-    say: Any = {"graphs_ready": say_graphs, "search_started": say_search}.get(kind)
+    say: Any = {
+        "features_ready": say_features,
+        "search_started": say_search,
+        "left_out": say_left_out,
+    }.get(kind)
     if kind == "training_started" or (kind == "refit_started" and event.get("role") == "winner"):
         return [state.phase]
     return [say(event)] if say else []

@@ -60,7 +60,9 @@ def score_table(metrics: Metrics, rows: dict[str, Metrics]) -> Table:
     unit = f" ({metrics['unit']})" if metrics["unit"] else ""
     columns = _COLUMNS[metrics["task"]]
     leading = next(iter(columns))
-    title = f"{metrics['target']}: {metrics['test']['n']:,} test rows, scored once"
+    threshold = metrics.get("threshold")
+    target = metrics["target"] + ("" if threshold is None else f" above {threshold:.6g}")
+    title = f"{target}: {metrics['test']['n']:,} test rows, scored once"
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
     table.add_column("")
     for key, name in columns.items():

@@ -40,8 +40,11 @@ def resume(
         return
     if finish and command != "tune":
         raise ConfigError(f"{run}: --finish ends a search early; this is a {command} run")
-    if command not in _CONTINUE:
+    if command not in (*_CONTINUE, "compare"):
         raise RunError(f"{run}: a run of `raymat {command}` cannot be continued by this version")
+    if command == "compare":
+        _continue_compare(run, header, quiet=quiet)
+        return
     from raymat.cli.progress import RunProgress
     from raymat.tracking.events import read_events
 
@@ -79,6 +82,21 @@ def _continue_train(
 
         metrics = resume_train(run, listeners=(progress,))
     show_train_result(metrics, run)
+
+
+def _continue_compare(run: Path, header: dict[str, Any], *, quiet: bool) -> None:
+    from raymat.cli.compare import show_comparison
+    from raymat.cli.compare_progress import CompareProgress
+    from raymat.cli.runs import running
+    from raymat.config import build_config
+
+    progress = CompareProgress(quiet=quiet)
+    with running(run, progress):
+        from raymat.cluster.compare import CompareRequest, resume_compare
+
+        table = resume_compare(run, listeners=(progress,))
+    request = build_config(CompareRequest, header["arguments"], where=f"{run}/run.json")
+    show_comparison(request, table, run, command=f"raymat {' '.join(header['argv'])}")
 
 
 _CONTINUE: dict[str, Callable[[Path, dict[str, Any], "RunProgress", bool], None]] = {

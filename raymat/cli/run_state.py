@@ -47,7 +47,7 @@ class RunState:
     Attributes:
         phase: what is going on.
         data: values of the event "data".
-        graphs: crystals whose graph is built, and all of them; None when none is being built.
+        features: crystals whose features are built, and all of them; None when none are.
         total: trials of the search, 0 while unknown.
         trials: all trials met.
         running: their numbers, in order of start.
@@ -59,7 +59,7 @@ class RunState:
 
     phase: str = "starting"
     data: Event = field(default_factory=dict)
-    graphs: tuple[int, int] | None = None
+    features: tuple[int, int] | None = None
     total: int = 0
     trials: dict[int, TrialView] = field(default_factory=dict)
     running: list[int] = field(default_factory=list)
@@ -80,7 +80,7 @@ class RunState:
         self.running, self.phase, self.started = [], "resuming", time.time()
         self.walls, self._epoch_times = [], deque()
         self.most_at_once, self._training_since = 0, None
-        self.graphs, self.ends_by = None, None
+        self.features, self.ends_by = None, None
 
     def take(self, event: Event) -> None:
         """Take one event; unknown ones pass."""
@@ -147,15 +147,15 @@ class RunState:
         return (waiting * mean + unfinished) / max(1, self.most_at_once)
 
     def _take_data(self, event: Event) -> None:
-        self.data, self.phase = event, "preparing graphs and workers"
+        self.data, self.phase = event, "preparing features and workers"
 
-    def _take_graphs(self, event: Event) -> None:
-        self.graphs = event["done"], event["total"]
-        self.phase = f"building graphs: {event['done']:,} of {event['total']:,} crystals"
+    def _take_features(self, event: Event) -> None:
+        self.features = event["done"], event["total"]
+        self.phase = f"building features: {event['done']:,} of {event['total']:,} crystals"
 
-    def _take_graphs_ready(self, event: Event) -> None:
+    def _take_features_ready(self, event: Event) -> None:
         del event
-        self.graphs, self.phase = None, "graphs ready"
+        self.features, self.phase = None, "features ready"
 
     def _take_search_started(self, event: Event) -> None:
         self.total, self.phase = event["trials"], "training trials"
@@ -167,7 +167,7 @@ class RunState:
         self.total, self.phase = 1, f"training on {event['device']}{threads}"
 
     def _take_trial_started(self, event: Event) -> None:
-        number, planned = event["trial"], event["config"].get("training.epochs", 0)
+        number, planned = event["trial"], event["config"].get("training.epochs", 1)
         self.trials[number] = TrialView(number, planned, _seconds(event))
         self._run(number, _seconds(event))
 

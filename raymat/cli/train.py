@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
-_KEYS = ("model", "config", "seed", "data", "target", "split", "max_rejected", "stop_after")
+_KEYS = (
+    "model",
+    "config",
+    "seed",
+    "data",
+    "target",
+    "classes",
+    "split",
+    "max_rejected",
+    "stop_after",
+)
 
 
 @app.command()
@@ -29,6 +39,7 @@ def train(
     ],
     data: options.Data = None,
     target: options.Target = None,
+    classes: options.Classes = None,
     split: options.Split = None,
     max_rejected: options.MaxRejected = None,
     seed: options.Seed = None,
@@ -51,6 +62,7 @@ def train(
         "data": data,
         "target": target,
         "seed": seed,
+        "classes": options.parse_classes(classes),
         "max_rejected": max_rejected,
         "gpus": gpus,
         "threads": threads,
@@ -104,7 +116,7 @@ def _request_values(
 ) -> dict[str, Any]:
     asked = {key: value for key, value in given.items() if value is not None}
     merged = {key: content[key] for key in _KEYS[2:] if content.get(key) is not None} | asked
-    if kind is not None or {"seed", "data", "target"} & asked.keys():
+    if kind is not None or {"seed", "data", "target", "classes"} & asked.keys():
         merged.pop("stop_after", None)  # another training may be best at another epoch
     for key in ("data", "target"):
         if key not in merged:

@@ -24,6 +24,7 @@ def tune(
     space: options.Space,
     data: options.Data = None,
     target: options.Target = None,
+    classes: options.Classes = None,
     split: options.Split = None,
     max_rejected: options.MaxRejected = None,
     seed: options.Seed = None,
@@ -47,6 +48,7 @@ def tune(
 
     given = {
         "time_budget_s": options.parse_time_budget(time_budget) if time_budget else None,
+        "classes": options.parse_classes(classes),
         "max_rejected": max_rejected,
         "seed": seed,
         "concurrency": concurrency,

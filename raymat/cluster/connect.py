@@ -34,7 +34,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     """
     if address is not None:
         _check_answers(address)
-    _prepare_environment()
+    prepare_environment()
     _keep_terminal_clean()
     if address is None:
         _bring_token()
@@ -91,8 +91,9 @@ def _own_signal_handlers() -> Iterator[None]:
             signal.raise_signal(late)
 
 
-def _prepare_environment() -> None:
-    # Read by Ray at start: no usage report leaves the machine, Ctrl-C is ours to handle, one
+def prepare_environment() -> None:
+    """Set what Ray reads at start; also needed in a task that runs a search of its own."""
+    # No usage report leaves the machine, Ctrl-C is ours to handle, one
     # progress display is enough, and a failed trial may report without a score.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"

@@ -10,7 +10,6 @@ import ray
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
 from raymat.cluster.tasks import result_of, start_task
 from raymat.cluster.trainable import trial_folder
-from raymat.features.neighbor_table import NeighborTable
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.device import use_threads
 from raymat.training.fit import FitData
@@ -40,7 +39,7 @@ def finish(
     space: SearchSpace,
     *,
     inputs: RunInputs,
-    table: NeighborTable,
+    data: FitData,
     resources: Resources,
     run: RunDirectory,
 ) -> dict[str, Any]:
@@ -55,14 +54,14 @@ def finish(
     write_study_tables(study, run)  # first: they also tell of trials that all failed
     winner, default = study.best_trial(), study.trials[DEFAULT_TRIAL]
     _write_config(winner, study, request, run)
-    data = ray.put(inputs.fit_data(table))
-    refit = _Refit(study, space, data, resources, run)
+    refit = _Refit(study, space, ray.put(data), resources, run)
     pending = {"winner": refit.start(winner, "winner")}
     if default.status != "failed":
         pending["default"] = refit.start(default, "default")
-    baselines = start_task(score_baselines, inputs, table)
+    baselines = start_task(score_baselines, inputs)
     results: dict[str, FitResult] = {role: result_of(task) for role, task in pending.items()}
-    _write_winner(winner, results["winner"], space, inputs, run)
+    store_model(winner, space.configure(winner.values), results["winner"], inputs=inputs, run=run)
+    _say_refitted(winner, results["winner"], run)
     metrics = _metrics(winner, results, inputs) | {"baselines": result_of(baselines)}
     run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)
@@ -93,7 +92,7 @@ class _Refit:
             folder, epoch = folder.parent / "winner", best.epoch if best else epoch
         self.run.emit("refit_started", role=role, trial=record.number, epoch=epoch)
         return start_task(
-            _train_to_epoch,
+            train_to_epoch,
             self.space.configure(record.values),
             self.data,
             seed=record.seed,
@@ -105,7 +104,7 @@ class _Refit:
         )
 
 
-def _train_to_epoch(
+def train_to_epoch(
     config: TrialConfig,
     data: FitData,
     *,
@@ -114,6 +113,7 @@ def _train_to_epoch(
     epoch: int,
     n_cpus: int,
 ) -> FitResult:
+    """Train a trial to an epoch, from its checkpoint in `folder` if there is one; a Ray task."""
     use_threads(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     return conclude(
@@ -130,6 +130,7 @@ def _metrics(
         "target": inputs.prop.name,
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
+        "threshold": inputs.threshold,
         "winner": {
             "trial": winner.number,
             "seed": winner.seed,
@@ -159,18 +160,19 @@ def _paired_difference(results: dict[str, FitResult], inputs: RunInputs) -> dict
     return {"mae": float(gains.mean()), "mae_ci95": bootstrap_mean_interval(gains)}
 
 
-def _write_winner(
-    winner: TrialRecord,
+def store_model(
+    record: TrialRecord,
+    config: TrialConfig,
     result: FitResult,
-    space: SearchSpace,
+    *,
     inputs: RunInputs,
     run: RunDirectory,
 ) -> None:
-    config = space.configure(winner.values)
+    """Write the model of a trial into `best/` of a run, and its predictions of all rows."""
     training = {
         "settings": config.training.model_dump(mode="json"),
-        "trial": winner.number,
-        "seed": winner.seed,
+        "trial": record.number,
+        "seed": record.seed,
         "best_epoch": result.best.epoch,
         "data_sha256": inputs.source.sha256,
         "split_sha256": inputs.split.sha256,
@@ -179,6 +181,9 @@ def _write_winner(
     save_model(model, run.path / "best")
     with run.replacing("predictions.parquet") as path:
         prediction_table(inputs, result.predictions).to_parquet(path, index=False)
+
+
+def _say_refitted(winner: TrialRecord, result: FitResult, run: RunDirectory) -> None:
     run.emit(
         "refit_ended",
         trial=winner.number,
@@ -199,6 +204,7 @@ def _write_config(
         "stop_after": best.epoch if best else None,
         "data": request.data,
         "target": request.target,
+        "classes": request.classes,
         "split": request.split.model_dump(mode="json"),
         "max_rejected": request.max_rejected,
     }

@@ -53,6 +53,7 @@ class OptunaSearch(Searcher):
             if self._grid is None
             else min(n_trials, 1 + len(space.try_first) + len(self._grid))
         )
+        self._repeats = space.search.name == "repeat"
         self._next = max(past.trials, default=-1) + 1
         self._waiting = deque(t for t in past.trials.values() if t.status == "running")
         self._seed = seed
@@ -135,7 +136,7 @@ class OptunaSearch(Searcher):
         )
 
     def _ask(self, trial_id: str, number: int) -> dict[str, Any]:
-        if number == DEFAULT_TRIAL:
+        if number == DEFAULT_TRIAL or self._repeats:
             self._remember(trial_id, None)
             return self.space.default()
         if number <= len(self.space.try_first):
@@ -174,7 +175,7 @@ class OptunaSearch(Searcher):
 
     def _distributions(self, record: TrialRecord) -> dict[str, BaseDistribution] | None:
         """Give Optuna's distributions of a trial; None when it lies outside the space."""
-        if record.number == DEFAULT_TRIAL or not self._is_inside(record.values):
+        if record.number == DEFAULT_TRIAL or self._repeats or not self._is_inside(record.values):
             return None
         active = self.space.active(record.values)
         return {a.name: _to_optuna(a.distribution) for a in active.values()}

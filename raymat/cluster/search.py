@@ -3,6 +3,7 @@
 import math
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -34,8 +35,11 @@ def search(
     *,
     resources: Resources,
     run: RunDirectory,
+    keep_checkpoints: bool = False,
 ) -> Study:
     """Run the trials of a space that the run's log does not hold yet, and give all of them.
+
+    A trial that ended leaves its checkpoint only if `keep_checkpoints`, or if it is the default.
 
     Raises:
         RunError: the log or a checkpoint cannot be written.
@@ -55,7 +59,7 @@ def search(
             **resources.model_dump(),
         )
         trainable = tune.with_parameters(
-            TrialRunner,
+            _runner_of_its_own(),
             data=data,
             space=space,
             folder=str(run.path),
@@ -73,12 +77,21 @@ def search(
         _fit(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config,
-            _Recorder(run, study, space),
+            _Recorder(run, study, space, keep_checkpoints=keep_checkpoints),
             budget,
         )
     _end_cut_off_trials(run, study)
     run.emit(SEARCH_ENDED)
     return study
+
+
+def _runner_of_its_own() -> type[TrialRunner]:
+    """Give a `TrialRunner` under a name that no other search has.
+
+    Ray Tune finds trainables by their name in the whole Ray job, so two searches in one job, such
+    as two cells of a comparison, would train each other's trials.
+    """
+    return type(f"TrialRunner_{uuid.uuid4().hex}", (TrialRunner,), {})
 
 
 def _fit(
@@ -139,8 +152,11 @@ class _TimeBudget(tune.Stopper):
 class _Recorder(tune.Callback):
     """Writes what Ray Tune says of the trials into the event log."""
 
-    def __init__(self, run: RunDirectory, study: Study, space: SearchSpace) -> None:
+    def __init__(
+        self, run: RunDirectory, study: Study, space: SearchSpace, *, keep_checkpoints: bool
+    ) -> None:
         self.run, self.study, self.space = run, study, space
+        self.keep_checkpoints = keep_checkpoints
         self.problem: RunError | None = None  # what made the recorder give up
 
     def __getstate__(self) -> dict[str, Any]:
@@ -191,7 +207,7 @@ class _Recorder(tune.Callback):
         self._write("trial_ended", durable=True, trial=number, status=status, error=error)
         # The winner is trained again from its seed, so a trial that ended needs no checkpoint;
         # but the default is scored as it stands.
-        if number != DEFAULT_TRIAL:
+        if number != DEFAULT_TRIAL and not self.keep_checkpoints:
             shutil.rmtree(trial_folder(self.run.path, number), ignore_errors=True)
 
     def _write(self, event: str, **values: Any) -> None:

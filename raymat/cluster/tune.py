@@ -1,23 +1,28 @@
 """`raymat tune`: search a space, train the winner again, score it once on the test rows."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
-from raymat.cluster.connect import ray_session
+from raymat.cluster.connect import cluster_cpus, ray_session
+from raymat.cluster.features import find_or_build_table
 from raymat.cluster.finish import finish
-from raymat.cluster.graphs import find_or_build_table
 from raymat.cluster.resources import check_folder_is_shared, trial_resources
 from raymat.cluster.search import search
 from raymat.config import build_config
 from raymat.errors import RunError
-from raymat.features.neighbor_table import NeighborTable
+from raymat.features.table import FeatureTable
+from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
-from raymat.training.inputs import RunInputs, load_inputs
-from raymat.training.results import graph_facts
+from raymat.training.fit import FitData
+from raymat.training.forecast import slow_fit_warning
+from raymat.training.inputs import RunInputs, leave_out, load_inputs
+from raymat.tuning.forecast import check_memory
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.space import parse_space
-from raymat.tuning.widest_graph import widest_neighbors
+from raymat.tuning.space_features import configurations_of, tables_to_build, unusable_rows
 
 
 def tune(
@@ -70,24 +75,49 @@ def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
         target=request.target,
         split_config=request.split,
         max_rejected=request.max_rejected,
+        classes=request.classes,
     )
+    space = space.decided_by(inputs.crystals)
     with ray_session(request.address):
         check_folder_is_shared(run.path)
         resources = trial_resources(request, space)
         run.update_header(device="cuda" if resources.gpu else "cpu")
-        table = _find_table(space, inputs, run)
-        study = search(request, space, inputs.fit_data(table), resources=resources, run=run)
-        return finish(
-            study, request, space, inputs=inputs, table=table, resources=resources, run=run
+        n_workers = min(cluster_cpus(), os.cpu_count() or 1)
+        check_memory(
+            configurations_of(space), inputs.crystals, inputs.prop.task, n_workers=n_workers
         )
+        tables = find_tables(space, inputs, run)
+        unusable = unusable_rows(space, inputs.crystals, tables)
+        inputs = leave_out(inputs, unusable, run, max_rejected=request.max_rejected)
+        data = inputs.fit_data(*tables)
+        _warn_if_slow(space, data, run)
+        study = search(request, space, data, resources=resources, run=run)
+        return finish(study, request, space, inputs=inputs, data=data, resources=resources, run=run)
 
 
-def _find_table(space: SearchSpace, inputs: RunInputs, run: RunDirectory) -> NeighborTable:
-    config = widest_neighbors(space)
-    table = find_or_build_table(
-        inputs.crystals,
-        config,
-        on_progress=lambda done, total: run.mention("graphs", done=done, total=total),
-    )
-    run.emit("graphs_ready", **graph_facts(table))
-    return table
+def _warn_if_slow(space: SearchSpace, data: FitData, run: RunDirectory) -> None:
+    default = space.configure(space.default())
+    text = slow_fit_warning(load_spec(space.model), default.architecture, data)
+    if text is not None:
+        run.emit("warning", text=text)
+
+
+def find_tables(
+    space: SearchSpace, inputs: RunInputs, run: RunDirectory
+) -> tuple[FeatureTable, ...]:
+    """Take from the cache, or build in parallel, what the trials of a space will ask for.
+
+    Raises:
+        ConfigError: it does not fit into memory.
+    """
+    tables = []
+    for config in tables_to_build(space):
+        start = time.perf_counter()
+        table = find_or_build_table(
+            inputs.crystals,
+            config,
+            on_progress=lambda done, total: run.mention("features", done=done, total=total),
+        )
+        tables.append(table)
+        run.emit("features_ready", **table.facts(), time_s=time.perf_counter() - start)
+    return tuple(tables)

@@ -4,7 +4,7 @@ A set of 9,000 crystals is six arrays rather than 9,000 objects, so it is shared
 processes without copies and hashed in milliseconds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,6 +87,10 @@ class CrystalSet:
             frac_coords=self.frac_coords[atoms],
             properties=self.properties.iloc[rows].reset_index(drop=True),
         )
+
+    def without_properties(self) -> "CrystalSet":
+        """Give the same crystals, knowing nothing but their structure."""
+        return replace(self, properties=self.properties.iloc[:, :0])
 
     def target(self, name: str) -> NDArray[np.float64]:
         """Give one property column as (n,) float64."""

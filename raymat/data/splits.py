@@ -73,6 +73,12 @@ class Split:
         """Give the row numbers of one part, ascending."""
         return np.flatnonzero(self.parts == part).astype(np.int64)
 
+    def without(self, rows: NDArray[np.int64]) -> "Split":
+        """Give the same split with some rows in no part."""
+        parts = self.parts.copy()
+        parts[rows] = _UNUSED
+        return Split(self.config, self.material_ids, parts)
+
     @property
     def sha256(self) -> str:
         """Hash over configuration and (id, part) pairs; the order of the rows does not matter."""

@@ -6,23 +6,65 @@ canonical order (see `neighbors`), so a smaller graph is a slice of a larger one
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raymat.config import Config
+from raymat.data.crystals import CrystalSet
+from raymat.features.table import FeatureTable, TableConfig
 
 
-class NeighborConfig(Config):
+class NeighborConfig(TableConfig):
     """Which neighbors are kept."""
+
+    kind: ClassVar[str] = "neighbors"
 
     cutoff: float = Field(8.0, gt=0.0, le=15.0)  # Å
     max_neighbors: int = Field(12, ge=1, le=256)
 
+    @classmethod
+    def table_class(cls) -> "type[NeighborTable]":
+        """Give the class of its tables."""
+        return NeighborTable
+
+    def build(self, crystals: CrystalSet) -> "NeighborTable":
+        """Search the neighbors; see `neighbors.build_neighbor_table`."""
+        from raymat.features.neighbors import build_neighbor_table
+
+        return build_neighbor_table(crystals, self)
+
+    def join(self, tables: list[Any]) -> "NeighborTable":
+        """Join the tables of consecutive parts of a crystal set."""
+        from raymat.features.neighbors import concatenate_tables
+
+        return concatenate_tables(tables)
+
+    def holds(self, other: TableConfig) -> bool:
+        """Say whether it reaches as far and keeps as many."""
+        return (
+            isinstance(other, NeighborConfig)
+            and self.cutoff >= other.cutoff
+            and self.max_neighbors >= other.max_neighbors
+        )
+
+    def union(self, other: TableConfig) -> "NeighborConfig | None":
+        """Give the smallest configuration that holds both."""
+        if not isinstance(other, NeighborConfig):
+            return None
+        return NeighborConfig(
+            cutoff=max(self.cutoff, other.cutoff),
+            max_neighbors=max(self.max_neighbors, other.max_neighbors),
+        )
+
+    def forecast_bytes(self, crystals: CrystalSet) -> int:
+        """Give the memory of the table: 6 bytes for every place of every atom."""
+        return 6 * self.max_neighbors * len(crystals.atomic_numbers)
+
 
 @dataclass(frozen=True)
-class NeighborTable:
+class NeighborTable(FeatureTable):
     """Neighbors as rows; crystal i owns rows ``offsets[i]:offsets[i + 1]``.
 
     Attributes:
@@ -34,24 +76,43 @@ class NeighborTable:
         config: cutoff and cap that the table was built with.
     """
 
+    dtypes: ClassVar[dict[str, str]] = {
+        "offsets": "<i8",
+        "atomic_numbers": "|u1",
+        "indices": "<u2",
+        "distances": "<f4",
+        "n_ambiguous": "<i4",
+    }
+
+    config: NeighborConfig
     offsets: NDArray[np.int64]
     atomic_numbers: NDArray[np.uint8]
     indices: NDArray[np.uint16]
     distances: NDArray[np.float32]
     n_ambiguous: NDArray[np.int32]
-    config: NeighborConfig
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
-    def nbytes(self) -> int:
-        """Memory of all arrays in bytes."""
-        arrays = (
-            self.offsets,
-            self.atomic_numbers,
-            self.indices,
-            self.distances,
-            self.n_ambiguous,
+    def n_sites(self) -> NDArray[np.int64]:
+        """(n_crystals,) atoms per cell."""
+        return np.diff(self.offsets)
+
+    def facts(self) -> dict[str, Any]:
+        """Give what a run says of its graphs: size, and sites that a tie makes ambiguous."""
+        return {
+            **super().facts(),
+            "n_atoms": len(self.atomic_numbers),
+            "ambiguous_sites": int(self.n_ambiguous.sum()),
+            "ambiguous_crystals": int((self.n_ambiguous > 0).sum()),
+        }
+
+    def line(self) -> str:
+        """Give one line for people on the graphs."""
+        tied = int((self.n_ambiguous > 0).sum())
+        ties = f"; {tied:,} crystals have tied neighbors at the cut" if tied else ""
+        return (
+            f"graphs: {self.config.max_neighbors} neighbors within {self.config.cutoff:g} Å of"
+            f" {len(self.atomic_numbers):,} atoms, {self.nbytes / 1e6:.3g} MB{ties}"
         )
-        return sum(array.nbytes for array in arrays)

@@ -4,13 +4,12 @@ Order, and with it the choice among equally distant neighbors, is canonical (see
 reference code of Xie & Grossman (Phys. Rev. Lett. 2018, 120, 145301) leaves ties to the neighbor
 library; where a shell mixes elements, another version of it then gives another prediction.
 
-The pairs come from pymatgen's compiled linked-cell search, called on arrays. It runs first with a
-radius that the density suggests. An atom's result stands if the shell of its last neighbor is
-closed inside that radius, which proves that a wider search would add nothing to it; only the
-other atoms are searched again, up to the cutoff.
+The search for pairs (see `pair_search`) runs first with a radius that the density suggests. An
+atom's result stands if the shell of its last neighbor is closed inside that radius, which proves
+that a wider search would add nothing to it; only the other atoms are searched again, up to the
+cutoff.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,14 @@ from numpy.typing import NDArray
 from raymat.data.crystals import CrystalSet, ranges
 from raymat.errors import DataError
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.features.pair_search import (
+    SEARCH_SLACK,
+    Cells,
+    check_cells,
+    chunks,
+    cut_cells,
+    find_neighbors,
+)
 from raymat.features.shells import (
     SHELL_GAP,
     Bools,
@@ -28,39 +35,6 @@ from raymat.features.shells import (
     order_in_shells,
     reach,
 )
-
-MAX_SITES = 65_535  # neighbor indices are uint16
-MIN_VOLUME = 1e-3  # Å3; below it the cell is flat
-ATOMS_PER_CHUNK = 1024
-# Å; more than float32 rounding of the cutoff and more than the search's own tolerance.
-SEARCH_SLACK = 1e-5
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """A chunk of crystals with coordinates wrapped into the cell; rows count inside the chunk."""
-
-    lattices: Floats  # (n_crystals, 3, 3) Å
-    offsets: Ints  # (n_crystals + 1,) first atom
-    positions: Floats  # (n_atoms, 3) Å
-    shifts: Ints  # (n_atoms, 3) whole cells between the given and the wrapped position
-
-    def first_atoms(self) -> Ints:
-        """(n_atoms,) row of the first atom in the same crystal."""
-        return np.repeat(self.offsets[:-1], np.diff(self.offsets))
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Neighbor pairs in any order."""
-
-    atom: Ints  # (n,) row in the chunk
-    neighbor: Ints  # (n,) row in the chunk
-    image: Floats  # (n, 3) cells between the wrapped positions
-    distance: Floats  # (n,) Å
-
-    def take(self, rows: Ints) -> "_Pairs":
-        return _Pairs(self.atom[rows], self.neighbor[rows], self.image[rows], self.distance[rows])
 
 
 @dataclass(frozen=True)
@@ -90,15 +64,15 @@ def build_neighbor_table(crystals: CrystalSet, config: NeighborConfig) -> Neighb
         DataError: a crystal has more than 65535 sites, a cell without volume, or values that are
             not finite.
     """
-    _check_cells(crystals)
+    check_cells(crystals)
     n_atoms = len(crystals.atomic_numbers)
     indices = np.zeros((n_atoms, config.max_neighbors), dtype=np.uint16)
     distances = np.full((n_atoms, config.max_neighbors), np.inf, dtype=np.float32)
     is_ambiguous = np.zeros(n_atoms, dtype=np.bool_)
-    for first, last in _chunks(crystals.offsets):
+    for first, last in chunks(crystals.offsets):
         atoms = slice(int(crystals.offsets[first]), int(crystals.offsets[last]))
         rows = _Rows(indices[atoms], distances[atoms], is_ambiguous[atoms])
-        _fill_chunk(_cells(crystals, first, last), config, rows)
+        _fill_chunk(cut_cells(crystals, first, last), config, rows)
     return NeighborTable(
         offsets=np.array(crystals.offsets, dtype=np.int64),
         atomic_numbers=np.array(crystals.atomic_numbers, dtype=np.uint8),
@@ -132,53 +106,13 @@ def concatenate_tables(tables: list[NeighborTable]) -> NeighborTable:
     )
 
 
-def _check_cells(crystals: CrystalSet) -> None:
-    def refuse(row: int, found: str) -> DataError:
-        return DataError(f"{crystals.material_ids[row]}: {found}; drop the crystal")
-
-    for row in np.flatnonzero(crystals.n_sites > MAX_SITES)[:1]:
-        raise refuse(row, f"{crystals.n_sites[row]} sites, at most {MAX_SITES} can be held")
-    volumes = np.abs(np.linalg.det(crystals.lattices))
-    for row in np.flatnonzero(~(np.isfinite(volumes) & (volumes > MIN_VOLUME)))[:1]:
-        raise refuse(row, f"the cell has a volume of {volumes[row]:g} Å3")
-    for atom in np.flatnonzero(~np.isfinite(crystals.frac_coords).all(axis=1))[:1]:
-        row = int(np.searchsorted(crystals.offsets, atom, side="right")) - 1
-        found = crystals.frac_coords[atom].tolist()
-        raise refuse(row, f"site {atom - crystals.offsets[row]} has coordinates {found}")
-
-
-def _chunks(offsets: Ints) -> Iterator[tuple[int, int]]:
-    """Give (first, past the last) of runs of crystals that hold about 1024 atoms together."""
-    first, n_crystals = 0, len(offsets) - 1
-    while first < n_crystals:
-        fitting = int(np.searchsorted(offsets, offsets[first] + ATOMS_PER_CHUNK, side="right")) - 1
-        last = max(fitting, first + 1)
-        yield first, last
-        first = last
-
-
 def _count_per_crystal(flags: Bools, offsets: Ints) -> NDArray[np.int32]:
     running = np.concatenate([[0], np.cumsum(flags)])
     counts: NDArray[np.int32] = np.diff(running[offsets]).astype(np.int32)
     return counts
 
 
-def _cells(crystals: CrystalSet, first: int, last: int) -> _Cells:
-    """Cut out a chunk; wrapped, because the search walks every cell between the given positions."""
-    offsets = crystals.offsets[first : last + 1]
-    given = crystals.frac_coords[offsets[0] : offsets[-1]].astype(np.float64)
-    lattices = np.ascontiguousarray(crystals.lattices[first:last], dtype=np.float64)
-    shifts = np.floor(given)
-    of_atom = np.repeat(lattices, np.diff(offsets), axis=0)
-    return _Cells(
-        lattices=lattices,
-        offsets=offsets - offsets[0],
-        positions=np.einsum("ai,aij->aj", given - shifts, of_atom),
-        shifts=shifts.astype(np.int64),
-    )
-
-
-def _fill_chunk(cells: _Cells, config: NeighborConfig, rows: _Rows) -> None:
+def _fill_chunk(cells: Cells, config: NeighborConfig, rows: _Rows) -> None:
     whole = np.full(len(cells.lattices), config.cutoff + SEARCH_SLACK)
     guess = np.minimum(_first_radii(cells, config.max_neighbors), whole)
     is_done = _search(cells, np.arange(len(cells.positions)), guess, config, rows)
@@ -186,7 +120,7 @@ def _fill_chunk(cells: _Cells, config: NeighborConfig, rows: _Rows) -> None:
         _search(cells, np.flatnonzero(~is_done), whole, config, rows)
 
 
-def _first_radii(cells: _Cells, max_neighbors: int) -> Floats:
+def _first_radii(cells: Cells, max_neighbors: int) -> Floats:
     """Radii that would hold about 1.7 M atoms at each crystal's mean density.
 
     Measured on crystals of the Materials Project: smaller radii repeat too many searches, larger
@@ -198,9 +132,7 @@ def _first_radii(cells: _Cells, max_neighbors: int) -> Floats:
     return radii
 
 
-def _search(
-    cells: _Cells, atoms: Ints, radii: Floats, config: NeighborConfig, rows: _Rows
-) -> Bools:
+def _search(cells: Cells, atoms: Ints, radii: Floats, config: NeighborConfig, rows: _Rows) -> Bools:
     """Fill the rows of those `atoms` whose result is proven; say which atoms are.
 
     Args:
@@ -213,9 +145,8 @@ def _search(
     Returns:
         (n_atoms,): False where a wider search is needed, and for atoms not asked for.
     """
-    pairs = _find_pairs(cells, atoms, radii)
-    near = _without_self_and_far(pairs, config.cutoff)
-    shells = group_into_shells(pairs.atom[near], pairs.distance[near], len(cells.positions))
+    pairs = find_neighbors(cells, atoms, radii, config.cutoff)
+    shells = group_into_shells(pairs.atom, pairs.distance, len(cells.positions))
     reached = reach(shells, config.max_neighbors)
     # A shell is closed if the next pair, seen or not, is at least one gap away.
     is_whole = radii >= config.cutoff + SEARCH_SLACK
@@ -228,53 +159,12 @@ def _search(
 
     n_read = reached.ends[done] - shells.atom_starts[done]
     places = ranges(shells.atom_starts[done], n_read)
-    nearest = pairs.take(near[shells.pairs[places]])
-    local = nearest.neighbor - cells.first_atoms()[nearest.atom]
-    order = order_in_shells(shells.shell[places], local, _given_images(cells, nearest))
+    nearest = pairs.take(shells.pairs[places])
+    local = nearest.local_neighbors(cells)
+    order = order_in_shells(shells.shell[places], local, nearest.given_images(cells))
     n_kept = np.minimum(n_read, config.max_neighbors)
     kept = order[ranges(np.cumsum(n_read) - n_read, n_kept)]
     cell = np.repeat(done, n_kept), ranges(np.zeros_like(n_kept), n_kept)
     rows.indices[cell] = local[kept]
     rows.distances[cell] = nearest.distance[kept]
     return is_done
-
-
-def _find_pairs(cells: _Cells, atoms: Ints, radii: Floats) -> _Pairs:
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
-    periodic = np.ones(3, dtype=np.int64)
-    centers = cells.positions[atoms]
-    bounds = np.searchsorted(atoms, cells.offsets)
-    crystals = np.flatnonzero(np.diff(bounds))
-    firsts, cuts, lengths = cells.offsets.tolist(), bounds.tolist(), radii.tolist()
-    found = [
-        find_points_in_spheres(
-            cells.positions[firsts[k] : firsts[k + 1]],
-            centers[cuts[k] : cuts[k + 1]],
-            lengths[k],
-            periodic,
-            cells.lattices[k],
-        )
-        for k in crystals.tolist()
-    ]
-    center, neighbor, image, distance = (np.concatenate(part) for part in zip(*found, strict=True))
-    crystal = np.repeat(crystals, [len(part[0]) for part in found])
-    return _Pairs(
-        atom=atoms[center + bounds[crystal]],
-        neighbor=neighbor + cells.offsets[crystal],
-        image=image,
-        distance=distance,
-    )
-
-
-def _without_self_and_far(pairs: _Pairs, cutoff: float) -> Ints:
-    is_self = (pairs.atom == pairs.neighbor) & (pairs.distance < SHELL_GAP)
-    is_near = pairs.distance.astype(np.float32) <= np.float32(cutoff)
-    return np.flatnonzero(is_near & ~is_self)
-
-
-def _given_images(cells: _Cells, pairs: _Pairs) -> Ints:
-    """Count cells between the positions as they were given, not as they were wrapped."""
-    image = np.rint(pairs.image).astype(np.int64)
-    shifted: Ints = image + cells.shifts[pairs.atom] - cells.shifts[pairs.neighbor]
-    return shifted

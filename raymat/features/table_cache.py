@@ -1,6 +1,6 @@
-"""Neighbor tables on disk, found by the content they were built from.
+"""Feature tables on disk, found by the content they were built from.
 
-The key is a hash of the crystals and of the graph's parameters, so a changed coordinate or cutoff
+The key is a hash of the crystals and of the table's parameters, so a changed coordinate or cutoff
 is a miss. A stored table is a folder of arrays with a header that holds their checksums, put in
 place by one rename: readers see the whole table or none, and a damaged or foreign one is a miss.
 Nothing here stops the work: a cache that cannot be written is a warning.
@@ -21,16 +21,8 @@ from numpy.typing import NDArray
 
 from raymat.config import Config
 from raymat.data.crystals import CrystalSet
-from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.features.table import FeatureTable, TableConfig
 
-ALGORITHM_VERSION = 1  # raise it with every change of what the search returns
-DTYPES = {
-    "offsets": "<i8",
-    "atomic_numbers": "|u1",
-    "indices": "<u2",
-    "distances": "<f4",
-    "n_ambiguous": "<i4",
-}
 _HEADER = "header.json"
 _PARTIAL = ".partial"
 _STALE_S = 86_400.0  # a writer that has not finished in a day never will
@@ -42,7 +34,8 @@ class _Header(Config):
     """What a stored table must turn out to be."""
 
     key: str
-    config: NeighborConfig
+    kind: str
+    config: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
     sha256: dict[str, str]
 
@@ -56,13 +49,13 @@ def default_cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "raymat"
 
 
-def table_key(crystals: CrystalSet, config: NeighborConfig) -> str:
-    """Hash what a neighbor table depends on: cells, elements, coordinates, parameters.
+def table_key(crystals: CrystalSet, config: TableConfig) -> str:
+    """Hash what a table depends on: cells, elements, coordinates, parameters.
 
     Names and properties of the crystals are no part of it.
     """
     digest = hashlib.sha256()
-    digest.update(f"{ALGORITHM_VERSION} {config.model_dump_json()}".encode())
+    digest.update(f"{config.kind} {config.version} {config.model_dump_json()}".encode())
     parts: tuple[tuple[NDArray[Any], str], ...] = (
         (crystals.lattices, "<f8"),
         (crystals.offsets, "<i8"),
@@ -75,22 +68,22 @@ def table_key(crystals: CrystalSet, config: NeighborConfig) -> str:
     return digest.hexdigest()
 
 
-def load_table(folder: Path, key: str) -> NeighborTable | None:
-    """Map the table stored under `key` into memory, read-only.
+def load_table(folder: Path, key: str, config: TableConfig) -> FeatureTable | None:
+    """Map the table of `config` stored under `key` into memory, read-only.
 
     Returns:
         The table, or None if there is none or it is not what its header says.
     """
     try:
-        return _read(folder / key, key)
+        return _read(folder / key, key, config)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError) as cause:
-        _log.warning("%s: stored neighbors ignored (%s)", folder / key, _one_line(cause))
+        _log.warning("%s: stored table ignored (%s)", folder / key, _one_line(cause))
         return None
 
 
-def store_table(folder: Path, key: str, table: NeighborTable) -> None:
+def store_table(folder: Path, key: str, table: FeatureTable) -> None:
     """Store a table for later runs; of several writers at once the first one counts.
 
     A folder that cannot be written is a warning in the log.
@@ -101,10 +94,10 @@ def store_table(folder: Path, key: str, table: NeighborTable) -> None:
         _remove_stale(folder)
         partial.mkdir()
         _write(partial, key, table)
-        _put_in_place(partial, folder / key)
+        _put_in_place(partial, folder / key, table.config)
     except OSError as cause:
         _log.warning(
-            "%s: neighbors not cached (%s); set RAYMAT_CACHE to a folder with space",
+            "%s: table not cached (%s); set RAYMAT_CACHE to a folder with space",
             folder,
             _one_line(cause),
         )
@@ -112,32 +105,37 @@ def store_table(folder: Path, key: str, table: NeighborTable) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _read(stored: Path, key: str) -> NeighborTable:
+def _read(stored: Path, key: str, config: TableConfig) -> FeatureTable:
     header = _Header.model_validate_json((stored / _HEADER).read_bytes())
-    if header.key != key:
-        raise ValueError(f"it was stored under {header.key}")
-    arrays = {name: _read_array(stored, name, header) for name in DTYPES}
-    return NeighborTable(config=header.config, **arrays)
+    if header.key != key or header.kind != config.kind:
+        raise ValueError(f"it was stored as {header.kind} {header.key}")
+    table_class = config.table_class()
+    arrays = {
+        name: _read_array(stored, name, dtype, header) for name, dtype in table_class.dtypes.items()
+    }
+    return table_class(config=config, **arrays)
 
 
-def _read_array(stored: Path, name: str, header: _Header) -> NDArray[Any]:
+def _read_array(stored: Path, name: str, dtype: str, header: _Header) -> NDArray[Any]:
     path = stored / f"{name}.npy"
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != header.sha256[name]:
             raise ValueError(f"{path.name} is damaged")
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.dtype.str != DTYPES[name] or array.shape != header.shapes[name]:
+    if array.dtype.str != dtype or array.shape != header.shapes[name]:
         raise ValueError(f"{path.name} holds {array.dtype.str} {array.shape}")
     return array
 
 
-def _write(partial: Path, key: str, table: NeighborTable) -> None:
+def _write(partial: Path, key: str, table: FeatureTable) -> None:
     arrays = {
-        name: np.ascontiguousarray(getattr(table, name), dtype) for name, dtype in DTYPES.items()
+        name: np.ascontiguousarray(getattr(table, name), dtype)
+        for name, dtype in table.dtypes.items()
     }
     header = _Header(
         key=key,
-        config=table.config,
+        kind=table.config.kind,
+        config=table.config.model_dump(mode="json"),
         shapes={name: array.shape for name, array in arrays.items()},
         sha256={name: _write_array(partial, name, array) for name, array in arrays.items()},
     )
@@ -155,10 +153,10 @@ def _write_array(partial: Path, name: str, array: NDArray[Any]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _put_in_place(partial: Path, stored: Path) -> None:
+def _put_in_place(partial: Path, stored: Path, config: TableConfig) -> None:
     """Rename the finished folder; one that is already there stays unless it is damaged."""
     if stored.exists():
-        if load_table(stored.parent, stored.name) is not None:
+        if load_table(stored.parent, stored.name, config) is not None:
             return
         damaged = stored.with_name(f"damaged-{partial.name}")
         stored.rename(damaged)

@@ -1,5 +1,7 @@
 """Layers that several models share."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,11 +9,26 @@ from torch import Tensor, nn
 from raymat.properties import Task
 
 REFERENCE_CLASS_DROPOUT = 0.5  # the authors' classifier: after the first hidden layer, only there
+LN_2 = math.log(2.0)
 
 
 def n_outputs(task: Task) -> int:
     """Give the width of the last layer: one number, or two classes."""
     return 2 if task == "classification" else 1
+
+
+def shifted_softplus(x: Tensor) -> Tensor:
+    """Give ln(e^x + 1) - ln 2, which is 0 at 0; SchNet's activation, and MEGNet's softplus2."""
+    return F.softplus(x).sub_(LN_2)  # in place: the gradient of softplus needs x only
+
+
+def glorot_linear(in_dim: int, out_dim: int, *, bias: bool = True) -> nn.Linear:
+    """Make a linear layer with Keras' first weights: Glorot uniform, bias 0."""
+    layer = nn.Linear(in_dim, out_dim, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Head(nn.Module):
@@ -36,7 +53,11 @@ class Head(nn.Module):
 
     def forward(self, crystals: Tensor) -> Tensor:
         """Map (n_crystals, in_dim) to (n_crystals, 1) or to log-probabilities (n_crystals, 2)."""
-        hidden = self.dropout(F.softplus(self.conv_to_fc(crystals)))
+        return self.after_first(self.conv_to_fc(crystals))
+
+    def after_first(self, products: Tensor) -> Tensor:
+        """Map (n_crystals, hidden_dim) products of the first layer to the prediction."""
+        hidden = self.dropout(F.softplus(products))
         for fc in self.fcs:
             hidden = F.softplus(fc(hidden))
         out: Tensor = self.fc_out(hidden)

@@ -1,26 +1,66 @@
 """What a model file declares: its configuration, how it is built and what it reads."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
 
 from torch import Tensor, nn
 
 from raymat.config import Config
-from raymat.features.graph import CrystalGraph, GraphView
+from raymat.data.crystals import CrystalSet
+from raymat.features.table import Batch, FeatureView
 from raymat.properties import Task
 
+BatchT = TypeVar("BatchT", bound=Batch)
+FitKind = Literal["gradient", "closed_form"]
 
-class CrystalModel(nn.Module):
-    """A network from a batch of crystals to one row per crystal.
+
+class CrystalModel(nn.Module, Generic[BatchT]):
+    """A function from a batch of crystals to one row per crystal.
 
     Regression gives (n_crystals, 1), in units of the scaled target; classification gives
     (n_crystals, 2) log-probabilities of class 0 and class 1.
     """
 
-    def forward(self, graph: CrystalGraph) -> Tensor:
+    def forward(self, batch: BatchT) -> Tensor:
         """Predict a batch."""
         raise NotImplementedError  # abstract: every model file overrides it
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that training sets."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+class ClosedFormModel(CrystalModel[BatchT]):
+    """A model that is fitted in one call, not by epochs; what it learns are its buffers.
+
+    The sizes of the buffers depend on the training rows, so an untrained model takes the sizes of
+    what it is given by `load_state_dict`.
+    """
+
+    def solve(self, batch: BatchT, targets: Tensor, *, seed: int) -> None:
+        """Fit to all training rows: targets (n_crystals,), scaled, or classes 0 and 1."""
+        raise NotImplementedError  # abstract: every model file overrides it
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that training sets: the elements of all buffers."""
+        return sum(buffer.numel() for buffer in self.buffers())
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **named: Any
+    ) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            stored = state_dict.get(prefix + name)
+            if isinstance(stored, Tensor) and stored.ndim == buffer.ndim:
+                setattr(self, name, stored.new_empty(stored.shape).to(buffer.dtype))
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
+
+
+def _nothing(crystals: CrystalSet) -> Mapping[str, Any]:
+    del crystals
+    return {}
 
 
 @dataclass(frozen=True)
@@ -29,12 +69,21 @@ class ModelSpec:
 
     Attributes:
         config: its config class.
-        build: config and task -> untrained network.
-        graph: config -> the part of a neighbor table that it reads.
+        build: config and task -> untrained model.
+        reads: config -> what it reads of a crystal: a part of a graph, or a descriptor.
         fit: the loop that trains it: "gradient" (epochs) or "closed_form" (one call).
+        training: training settings whose defaults differ from those of the loop, such as the
+            optimiser that the model's authors used.
+        warn: config, batch of the training crystals, targets and `task` -> one line if a fit will
+            take long, else None.
+        from_data: crystals -> fields of the config that the data decide, such as the elements of
+            a descriptor; a field that is set in a configuration stays as it is set.
     """
 
     config: type[Config]
-    build: Callable[[Any, Task], CrystalModel]
-    graph: Callable[[Any], GraphView]
-    fit: Literal["gradient", "closed_form"] = "gradient"
+    build: Callable[[Any, Task], CrystalModel[Any]]
+    reads: Callable[[Any], FeatureView]
+    fit: FitKind = "gradient"
+    training: Mapping[str, Any] = field(default_factory=dict)
+    warn: Callable[..., str | None] | None = None
+    from_data: Callable[[CrystalSet], Mapping[str, Any]] = _nothing

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from raymat.errors import ModelFileError
+from raymat.models._spec import ClosedFormModel
 
 # Files from before torch 0.4.1 lack this counter; it plays no part in evaluation.
 _OPTIONAL = "num_batches_tracked"
@@ -22,8 +23,10 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: st
     unexpected = [name for name in weights if name not in own]
     if missing or unexpected:
         raise ModelFileError(f"{where}: missing {missing}, left over {unexpected}")
+    takes_any_size = isinstance(network, ClosedFormModel)
     for name, tensor in weights.items():
-        if tensor.shape != own[name].shape:
-            found, expected = tuple(tensor.shape), tuple(own[name].shape)
-            raise ModelFileError(f"{where}: '{name}' has shape {found}; expected {expected}")
+        found, expected = tuple(tensor.shape), tuple(own[name].shape)
+        if found != expected and not (takes_any_size and len(found) == len(expected)):
+            wanted = f"{len(expected)} dimensions" if takes_any_size else expected
+            raise ModelFileError(f"{where}: '{name}' has shape {found}; expected {wanted}")
     network.load_state_dict(weights, strict=False)

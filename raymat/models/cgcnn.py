@@ -18,13 +18,12 @@ from raymat.config import Config
 from raymat.features.elements import element_features
 from raymat.features.graph import (
     CrystalGraph,
-    GraphView,
-    Pad,
     add_receivers,
     gather_senders,
     mean_over_crystals,
     sum_over_neighbors,
 )
+from raymat.features.graph_view import GraphView, Pad
 from raymat.features.radial import GaussianBasis
 from raymat.models._layers import Head, n_outputs
 from raymat.models._spec import CrystalModel, ModelSpec
@@ -168,7 +167,7 @@ class LayerReadout(nn.Module):
         return mean_over_crystals(torch.stack(mapped).sum(0), graph)
 
 
-class CGCNN(CrystalModel):
+class CGCNN(CrystalModel[CrystalGraph]):
     """CGCNN with either convolution and any of its readouts.
 
     `readout` "mean" is the authors' code: mean over atoms, then `n_hidden` hidden layers.
@@ -250,4 +249,4 @@ def _graph(config: CGCNNConfig) -> GraphView:
     return GraphView(config.cutoff, config.max_neighbors, config.pad)
 
 
-SPEC = ModelSpec(config=CGCNNConfig, build=CGCNN, graph=_graph)
+SPEC = ModelSpec(config=CGCNNConfig, build=CGCNN, reads=_graph)

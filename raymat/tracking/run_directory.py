@@ -18,7 +18,8 @@ from raymat.tracking.events import Event, EventLog, finite, now, read_events
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 Listener = Callable[[Event], None]
-_BEGINNINGS = ("search_started", "trial_started")  # events from which on a run has work to lose
+# Events from which on a run has work to lose.
+_BEGINNINGS = ("search_started", "trial_started", "cell_started")
 PACKAGES = ("raymat", "ray", "torch", "optuna", "numpy", "pymatgen", "scikit-learn", "pandas")
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from raymat.data.crystals import CrystalSet
 from raymat.features.elements import element_features
-from raymat.features.neighbor_table import NeighborTable
 from raymat.properties import Task
 
 N_TREES = 100
@@ -40,11 +40,10 @@ def composition_baseline(
     return np.asarray(forest.predict(features[predict]), dtype=np.float64)
 
 
-def composition_features(table: NeighborTable) -> NDArray[np.float32]:
+def composition_features(crystals: CrystalSet) -> NDArray[np.float32]:
     """Give (n_crystals, 101 + 92): atomic fractions by Z, and the mean element vector."""
-    n_sites = np.diff(table.offsets)
-    crystal = np.repeat(np.arange(len(table)), n_sites)
-    counts = np.zeros((len(table), 101), dtype=np.float32)
-    np.add.at(counts, (crystal, table.atomic_numbers), 1.0)
-    fractions = counts / n_sites[:, None]
+    crystal = np.repeat(np.arange(len(crystals)), crystals.n_sites)
+    counts = np.zeros((len(crystals), 101), dtype=np.float32)
+    np.add.at(counts, (crystal, crystals.atomic_numbers), 1.0)
+    fractions = counts / crystals.n_sites[:, None]
     return np.hstack([fractions, fractions @ element_features("properties_9")]).astype(np.float32)

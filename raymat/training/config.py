@@ -1,4 +1,4 @@
-"""How a network is trained: optimiser, schedule, length."""
+"""How a model is trained: optimiser, schedule, length."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from raymat.config import Config
 
 
 class FitConfig(Config):
-    """Training settings; defaults are those of the CGCNN authors' code.
+    """Training settings of a network; defaults are those of the CGCNN authors' code.
 
     The schedule is a function of the epoch and of this configuration alone. It never depends on
     how long a trial is allowed to live, so a trial stopped by ASHA has walked the start of the
@@ -25,7 +25,9 @@ class FitConfig(Config):
     epochs: int = Field(30, ge=1, le=100_000)
     batch_size: int = Field(256, ge=2, le=65_536)
     loss: Literal["mse", "l1"] = "mse"  # on scaled targets; classes use the log likelihood
-    clip_norm: float | None = Field(None, gt=0.0)  # of the gradient over all tensors
+    target_scaling: Literal["standard", "none"] = "standard"  # of numbers, by the training rows
+    clip_norm: float | None = Field(None, gt=0.0)  # of the gradient
+    clip_per: Literal["all", "tensor"] = "all"  # tensor: each by itself, as Keras' clipnorm
     patience: int | None = Field(None, ge=1)  # epochs without a better validation score
 
     @model_validator(mode="after")
@@ -36,3 +38,9 @@ class FitConfig(Config):
         ):
             raise ValueError("milestones must be ascending epochs from 1 on")
         return self
+
+
+class ClosedFormConfig(Config):
+    """Training settings of a model that is fitted in one call."""
+
+    target_scaling: Literal["none", "standard"] = "none"  # of numbers, by the training rows

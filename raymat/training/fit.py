@@ -1,11 +1,11 @@
-"""Fit one model to one split, epoch by epoch.
+"""Fit one model to one split.
 
-`Fit` can be stopped after any epoch and continued from its state: five epochs, a checkpoint and
-five more give the same weights as ten, because every random choice of an epoch is drawn from
-(seed, epoch) alone.
+A `Fit` is stepped epoch by epoch, can be stopped after any epoch and continued from its state.
+`GradientFit` learns by epochs of a network; `ClosedFormFit` has one epoch, the solution.
 """
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -13,20 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from raymat.config import Config
 from raymat.data.scaling import TargetScaling
 from raymat.errors import DataError, DivergedError
-from raymat.features.graph import batch_graph, check_reach
-from raymat.features.neighbor_table import NeighborTable
+from raymat.features.store import FeatureStore
 from raymat.models._spec import CrystalModel, ModelSpec
 from raymat.properties import Task
-from raymat.training.config import FitConfig
 from raymat.training.metrics import validation_score
-from raymat.training.optimizers import learning_rate, make_optimizer, set_learning_rate
 from raymat.training.predict import predict_rows
 
 
@@ -35,14 +31,14 @@ class FitData:
     """What a fit may see: no test rows.
 
     Attributes:
-        table: neighbors of all crystals.
+        features: of all crystals.
         targets: (n_crystals,) in the target's unit; classes as 0.0 and 1.0.
         train: row numbers to learn from.
         validation: row numbers to select by.
         task: regression or classification.
     """
 
-    table: NeighborTable
+    features: FeatureStore
     targets: NDArray[np.float64]
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -71,9 +67,9 @@ class Fit:
     Args:
         spec: the model.
         model_config: its configuration.
-        config: training settings.
         data: rows to learn from and to select by.
-        seed: of the initial weights, the order of the rows and dropout.
+        scale_targets: whether numbers are learned as (y - mean) / std of the training rows.
+        seed: of everything drawn at random.
         device: where to train.
     """
 
@@ -81,22 +77,23 @@ class Fit:
         self,
         spec: ModelSpec,
         model_config: Config,
-        config: FitConfig,
         *,
         data: FitData,
+        scale_targets: bool,
         seed: int,
         device: str = "cpu",
     ) -> None:
         _check_rows(data)
-        self.config, self.data, self.seed = config, data, seed
+        self.data, self.seed, self.scaling = data, seed, TargetScaling()
+        if scale_targets and data.task == "regression":
+            self.scaling = TargetScaling.fit(data.targets[data.train])
         self.device = torch.device(device)
-        self.view = spec.graph(model_config)
-        check_reach(data.table, self.view)
-        is_class = data.task == "classification"
-        self.scaling = TargetScaling() if is_class else TargetScaling.fit(data.targets[data.train])
+        self.view = spec.reads(model_config)
+        start = time.perf_counter()
+        self.table = data.features.find(self.view.table_config)
+        self.featurize_time_s = time.perf_counter() - start
         torch.manual_seed(seed)
-        self.model: CrystalModel = spec.build(model_config, data.task).to(self.device)
-        self.optimizer = make_optimizer(self.model, config)
+        self.model: CrystalModel[Any] = spec.build(model_config, data.task).to(self.device)
         self.history: list[EpochMetrics] = []
         self.best: EpochMetrics | None = None
         self.best_weights: dict[str, Tensor] = {}
@@ -108,17 +105,18 @@ class Fit:
         return len(self.history)
 
     @property
+    @abstractmethod
     def finished(self) -> bool:
-        """Whether all epochs are done or early stopping has struck."""
-        if self.epoch >= self.config.epochs:
-            return True
-        waited = self.epoch - (self.best.epoch if self.best else 0)
-        return self.config.patience is not None and waited >= self.config.patience
+        """Whether no epoch is left."""
+
+    @abstractmethod
+    def train_epoch(self, epoch: int) -> float:
+        """Train one epoch and give its loss."""
 
     @property
     def n_parameters(self) -> int:
-        """Trainable parameters."""
-        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        """Numbers that training sets."""
+        return self.model.n_parameters
 
     def run_epoch(self) -> EpochMetrics:
         """Train one epoch and validate.
@@ -127,7 +125,7 @@ class Fit:
             DivergedError: the loss or a validation prediction is not finite.
         """
         start, epoch = time.perf_counter(), self.epoch + 1
-        loss = self._train(epoch)
+        loss = self.train_epoch(epoch)
         predictions = self.predict(self.data.validation)
         if not (np.isfinite(loss) and np.isfinite(predictions).all()):
             raise DivergedError(
@@ -145,7 +143,7 @@ class Fit:
         """Predict rows with the present weights, in the target's unit."""
         return predict_rows(
             self.model,
-            self.data.table,
+            self.table,
             rows,
             view=self.view,
             scaling=self.scaling,
@@ -161,41 +159,18 @@ class Fit:
         """Give everything that `load_state` needs to continue, as tensors and plain values."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
             "best_weights": self.best_weights,
             "history": [asdict(metrics) for metrics in self.history],
             "best_epoch": self.best.epoch if self.best else 0,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from a state: weights, optimiser, best epoch; schedule and order follow."""
+        """Continue from a state."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.best_weights = state["best_weights"]
         self.history = [EpochMetrics(**row) for row in state["history"]]
         best = [m for m in self.history if m.epoch == state["best_epoch"]]
         self.best = best[0] if best else None
-
-    def _train(self, epoch: int) -> float:
-        self.model.train()
-        set_learning_rate(self.optimizer, learning_rate(self.config, epoch))
-        torch.manual_seed(_mix(self.seed, epoch))
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.data.train)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for rows in _batches(order, self.config.batch_size):
-            total += self._step(rows) * len(rows)
-        return float(total) / len(order)
-
-    def _step(self, rows: NDArray[np.int64]) -> Tensor:
-        graph = batch_graph(self.data.table, rows, self.view).to(self.device)
-        learned = self._learned[torch.from_numpy(rows)].to(self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = _loss(self.model(graph), learned, task=self.data.task, name=self.config.loss)
-        loss.backward()
-        if self.config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        return loss.detach().double()
 
     def _keep(self, metrics: EpochMetrics) -> None:
         self.history.append(metrics)
@@ -227,22 +202,3 @@ def _check_rows(data: FitData) -> None:
             "the validation rows hold one class only, so there is no AUC to select by; use more"
             " rows or another split seed"
         )
-
-
-def _loss(out: Tensor, learned: Tensor, *, task: Task, name: str) -> Tensor:
-    if task == "classification":
-        return F.nll_loss(out, learned.long())
-    pair = out.squeeze(1), learned.to(out.dtype)
-    return F.l1_loss(*pair) if name == "l1" else F.mse_loss(*pair)
-
-
-def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    cuts = list(range(size, len(order), size))
-    if cuts and len(order) - cuts[-1] == 1:
-        cuts.pop()  # a lone crystal joins the batch before it: batch norm needs two values
-    return np.split(order, cuts)
-
-
-def _mix(seed: int, epoch: int) -> int:
-    """Give one torch seed for an epoch; SeedSequence keeps neighboring pairs independent."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

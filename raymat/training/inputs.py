@@ -1,22 +1,35 @@
 """What a run starts from: checked crystals, a target, a split, and the line about leakage."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from raymat.data.composition import SYMBOLS
 from raymat.data.crystals import CrystalSet
 from raymat.data.leakage import Leakage, find_leakage
 from raymat.data.readers import DataSource, load_crystals
 from raymat.data.scaling import TargetScaling
-from raymat.data.splits import PARTS, Split, SplitConfig, make_split, read_split, write_split
-from raymat.errors import DataError, RunError
-from raymat.features.neighbor_table import NeighborTable
+from raymat.data.splits import (
+    PARTS,
+    Split,
+    SplitConfig,
+    make_split,
+    read_split,
+    write_split,
+)
+from raymat.errors import ConfigError, DataError, RunError
+from raymat.features.store import FeatureStore
+from raymat.features.table import FeatureTable
 from raymat.properties import Property, find_property
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.fit import FitData
+
+ClassRule = Literal["median"] | float
+"""How numbers become classes: class 1 lies above the median of the training rows, or a value."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,8 @@ class RunInputs:
         split: which part each crystal is in.
         source: where the crystals come from.
         leakage: test rows with near relatives among the training rows.
+        rejected: rows that cannot be used (`material_id`, `reason`).
+        classes: how a number becomes two classes; None for the target as it is.
     """
 
     crystals: CrystalSet
@@ -36,20 +51,31 @@ class RunInputs:
     split: Split
     source: DataSource
     leakage: Leakage
+    rejected: pd.DataFrame
+    classes: ClassRule | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """Of a number that is learned as classes: class 1 lies above it; else None."""
+        if self.classes != "median":
+            return self.classes
+        values = self.crystals.target(self.prop.name)
+        return float(np.median(values[self.split.rows("train")]))
 
     @property
     def targets(self) -> NDArray[np.float64]:
-        """(n_crystals,) in the target's unit."""
-        return self.crystals.target(self.prop.name)
+        """(n_crystals,) in the target's unit, or classes as 0.0 and 1.0."""
+        values, threshold = self.crystals.target(self.prop.name), self.threshold
+        return values if threshold is None else (values > threshold).astype(np.float64)
 
-    def fit_data(self, table: NeighborTable) -> FitData:
+    def fit_data(self, *tables: FeatureTable) -> FitData:
         """Give what training may see: the targets of all other rows are blanked out."""
         targets = np.full(len(self.crystals), np.nan)
         for part in ("train", "validation"):
             rows = self.split.rows(part)
             targets[rows] = self.targets[rows]
         return FitData(
-            table=table,
+            features=FeatureStore(self.crystals.without_properties(), tables),
             targets=targets,
             train=self.split.rows("train"),
             validation=self.split.rows("validation"),
@@ -61,6 +87,15 @@ class RunInputs:
         seen = self.crystals.take(self.split.rows("train")).atomic_numbers
         return tuple(int(z) for z in np.unique(seen))
 
+    def unseen_elements(self) -> dict[str, int]:
+        """Count the test rows with each element that no training row has."""
+        test = self.crystals.take(self.split.rows("test"))
+        known, counts = set(self.elements()), dict[str, int]()
+        for row in range(len(test)):
+            for z in set(test[row].atomic_numbers.tolist()) - known:
+                counts[SYMBOLS[z - 1]] = counts.get(SYMBOLS[z - 1], 0) + 1
+        return counts
+
     def facts(self) -> dict[str, Any]:
         """Give what `run.json` says of the data."""
         rows = {part: len(self.split.rows(part)) for part in PARTS}
@@ -69,8 +104,10 @@ class RunInputs:
             "target": self.prop.name,
             "unit": self.prop.unit,
             "task": self.prop.task,
+            "threshold": self.threshold,
             "split": {**self.split.config.model_dump(), "sha256": self.split.sha256, "rows": rows},
             "leakage": asdict(self.leakage),
+            "unseen_elements": self.unseen_elements(),
         }
 
 
@@ -81,12 +118,14 @@ def load_inputs(
     target: str,
     split_config: SplitConfig,
     max_rejected: float,
+    classes: ClassRule | None = None,
 ) -> RunInputs:
     """Read and check the crystals, and make the split or read the one the run has.
 
     Writes `rejected.csv` and `split.parquet`, and the facts into `run.json`.
 
     Raises:
+        ConfigError: `classes` is given for what is a class already.
         DataError: the data cannot be used.
         RunError: the run was begun with other data.
     """
@@ -95,7 +134,7 @@ def load_inputs(
     with run.replacing("rejected.csv") as path:
         loaded.rejected.to_csv(path, index=False)
     crystals = loaded.crystals
-    _check_classes(crystals, prop)
+    check_classes(crystals, prop, classes)
     known = run.header.get("data", {}).get("sha256")
     if known not in (None, loaded.source.sha256):
         raise RunError(
@@ -103,11 +142,61 @@ def load_inputs(
             f" {loaded.source.sha256[:12]}, was {known[:12]}); start a new run"
         )
     split = _find_split(run.path / "split.parquet", crystals, split_config)
-    _check_learnable(crystals, prop, split)
-    inputs = RunInputs(crystals, prop, split, loaded.source, find_leakage(crystals, split))
+    inputs = RunInputs(
+        crystals, prop, split, loaded.source, find_leakage(crystals, split), loaded.rejected
+    )
+    if classes is not None:
+        inputs = as_classes(inputs, classes)
+    check_learnable(inputs)
     run.update_header(**inputs.facts())
     run.emit("data", **inputs.facts(), leakage_line=inputs.leakage.line())
     return inputs
+
+
+def leave_out(
+    inputs: RunInputs, unusable: dict[int, str], run: RunDirectory, *, max_rejected: float
+) -> RunInputs:
+    """Take rows that the model cannot read out of all parts of the split, and list them.
+
+    Raises:
+        DataError: they are more than `max_rejected` of all rows.
+    """
+    if not unusable:
+        return inputs
+    rejected = join_rejected(inputs.rejected, inputs.crystals, unusable, max_rejected=max_rejected)
+    with run.replacing("rejected.csv") as path:
+        rejected.to_csv(path, index=False)
+    split = inputs.split.without(np.array(sorted(unusable), dtype=np.int64))
+    write_split(split, run.path / "split.parquet")
+    leakage = find_leakage(inputs.crystals, split)
+    left = replace(inputs, split=split, rejected=rejected, leakage=leakage)
+    check_learnable(left)
+    run.update_header(**left.facts())
+    first = rejected.iloc[len(inputs.rejected)]
+    run.emit("left_out", count=len(unusable), first=f"{first['material_id']} {first['reason']}")
+    return left
+
+
+def join_rejected(
+    rejected: pd.DataFrame, crystals: CrystalSet, unusable: dict[int, str], *, max_rejected: float
+) -> pd.DataFrame:
+    """Add rows that a model cannot read to those that were rejected before.
+
+    Raises:
+        DataError: they are more than `max_rejected` of all rows.
+    """
+    ids = crystals.material_ids
+    listed = [(str(ids[row]), reason) for row, reason in sorted(unusable.items())]
+    n_rows = len(rejected) + len(ids)
+    if listed and len(rejected) + len(listed) > max_rejected * n_rows:
+        before = f" and {len(rejected):,} by none" if len(rejected) else ""
+        raise DataError(
+            f"{len(listed):,} of {n_rows:,} crystals cannot be used by this model{before} (the"
+            f" first: {' '.join(listed[0])}); choose another model, or raise"
+            f" --max-rejected {max_rejected:g}"
+        )
+    added = pd.DataFrame(listed, columns=["material_id", "reason"])
+    return pd.concat([rejected, added], ignore_index=True) if listed else rejected
 
 
 def _find_split(path: Path, crystals: CrystalSet, config: SplitConfig) -> Split:
@@ -121,9 +210,22 @@ def _find_split(path: Path, crystals: CrystalSet, config: SplitConfig) -> Split:
     return split
 
 
-def _check_learnable(crystals: CrystalSet, prop: Property, split: Split) -> None:
-    """Refuse before any trial starts what every trial would fail at."""
-    targets = crystals.target(prop.name)
+def as_classes(inputs: RunInputs, rule: ClassRule) -> RunInputs:
+    """Give the same inputs with a number learned as two classes."""
+    prop = replace(inputs.prop, task="classification", unit="")
+    return replace(inputs, prop=prop, classes=rule)
+
+
+def check_learnable(inputs: RunInputs) -> None:
+    """Refuse before any trial starts what every trial would fail at.
+
+    Raises:
+        DataError: a part is empty, all targets are equal, or a part holds one class only.
+    """
+    targets, prop, split = inputs.targets, inputs.prop, inputs.split
+    for part in PARTS:
+        if not len(split.rows(part)):
+            raise DataError(f"no {part} row is left; use more rows or another --seed")
     if prop.task == "regression":
         TargetScaling.fit(targets[split.rows("train")])
         return
@@ -135,9 +237,17 @@ def _check_learnable(crystals: CrystalSet, prop: Property, split: Split) -> None
             )
 
 
-def _check_classes(crystals: CrystalSet, prop: Property) -> None:
+def check_classes(crystals: CrystalSet, prop: Property, rule: ClassRule | None) -> None:
+    """Check that a class holds 0 and 1, and that only numbers are made into classes.
+
+    Raises:
+        ConfigError: `rule` is given for what is a class already.
+        DataError: a class holds anything but 0 and 1.
+    """
     if prop.task != "classification":
         return
+    if rule is not None:
+        raise ConfigError(f"'{prop.name}' is a class already; leave --classes out")
     values = np.unique(crystals.target(prop.name))
     if not np.array_equal(values, [0.0, 1.0]):
         raise DataError(

@@ -15,8 +15,7 @@ from raymat import __version__
 from raymat.config import Config, build_config
 from raymat.data.scaling import TargetScaling
 from raymat.errors import ModelFileError, RaymatError, RunError
-from raymat.features.graph import GraphView, check_reach
-from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.features.table import FeatureTable, FeatureView
 from raymat.models import load_spec
 from raymat.models._spec import CrystalModel
 from raymat.models._weights import load_weights
@@ -38,37 +37,33 @@ class TrainedModel:
         unit: of the prediction.
         task: regression, or classification (it then predicts P(class 1)).
         scaling: between network output and unit.
+        threshold: of a number that was learned as classes: class 1 lies above it; else None.
         elements: atomic numbers met in training, ascending.
         training: how it was trained, for the reader: settings, seed, epochs, data.
     """
 
     name: str
     config: Config
-    network: CrystalModel
+    network: CrystalModel[Any]
     target: str
     unit: str
     task: Task
     scaling: TargetScaling
+    threshold: float | None
     elements: tuple[int, ...]
     training: dict[str, Any]
 
     @property
-    def view(self) -> GraphView:
-        """The part of a neighbor table that the network reads."""
-        return load_spec(self.name).graph(self.config)
+    def view(self) -> FeatureView:
+        """What the network reads of a crystal."""
+        return load_spec(self.name).reads(self.config)
 
-    @property
-    def neighbors(self) -> NeighborConfig:
-        """The smallest neighbor table that holds it."""
-        return NeighborConfig(cutoff=self.view.cutoff, max_neighbors=self.view.max_neighbors)
-
-    def predict(self, table: NeighborTable, device: str = "cpu") -> NDArray[np.float64]:
+    def predict(self, table: FeatureTable, device: str = "cpu") -> NDArray[np.float64]:
         """Predict all crystals of a table: (n_crystals,) in `unit`, or P(class 1).
 
         Raises:
-            ValueError: the table does not reach as far as the model's view.
+            ValueError: the table does not hold what the model reads.
         """
-        check_reach(table, self.view)
         return predict_rows(
             self.network.to(device),
             table,
@@ -95,8 +90,9 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "unit": model.unit,
         "task": model.task,
         "scaling": asdict(model.scaling),
+        "threshold": model.threshold,
         "elements": list(model.elements),
-        "n_parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
+        "n_parameters": model.network.n_parameters,
         "training": model.training,
     }
     text = json.dumps(description, indent=2) + "\n"
@@ -133,6 +129,7 @@ def load_model(folder: Path) -> TrainedModel:
             unit=description["unit"],
             task=task,
             scaling=TargetScaling(**description["scaling"]),
+            threshold=description.get("threshold"),
             elements=tuple(description["elements"]),
             training=description["training"],
         )

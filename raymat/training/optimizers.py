@@ -22,6 +22,19 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
     return adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
 
 
+def clip_gradients(model: nn.Module, config: FitConfig) -> None:
+    """Shrink gradients longer than `clip_norm`: all tensors as one vector, or each by itself."""
+    if config.clip_norm is None:
+        return
+    groups = (
+        [[p] for p in model.parameters()]
+        if config.clip_per == "tensor"
+        else [list(model.parameters())]
+    )
+    for group in groups:
+        torch.nn.utils.clip_grad_norm_(group, config.clip_norm)
+
+
 def learning_rate(config: FitConfig, epoch: int) -> float:
     """Give the learning rate of an epoch, counted from 1.
 

@@ -11,7 +11,6 @@ from raymat.config import Config
 from raymat.data.scaling import TargetScaling
 from raymat.data.splits import Part
 from raymat.errors import RunError
-from raymat.features.neighbor_table import NeighborTable
 from raymat.models._spec import CrystalModel
 from raymat.training.baselines import composition_baseline, composition_features, mean_baseline
 from raymat.training.fit import EpochMetrics, Fit
@@ -28,7 +27,7 @@ def score_part(inputs: RunInputs, part: Part, predictions: Floats) -> dict[str, 
     return score_predictions(inputs.prop.task, inputs.targets[rows], predictions[rows])
 
 
-def score_baselines(inputs: RunInputs, table: NeighborTable) -> dict[str, Any]:
+def score_baselines(inputs: RunInputs) -> dict[str, Any]:
     """Score the two baselines on the test rows.
 
     Both learn from the training rows only, like the model they are compared with. The forest has
@@ -37,10 +36,11 @@ def score_baselines(inputs: RunInputs, table: NeighborTable) -> dict[str, Any]:
     seed = inputs.split.config.seed
     train, test = inputs.split.rows("train"), inputs.split.rows("test")
     targets, task = inputs.targets, inputs.prop.task
+    features = composition_features(inputs.crystals)
     predictions = {
         "mean": mean_baseline(targets[train], len(test)),
         "composition": composition_baseline(
-            composition_features(table), targets, train=train, predict=test, task=task, seed=seed
+            features, targets, train=train, predict=test, task=task, seed=seed
         ),
     }
     return {
@@ -69,15 +69,21 @@ class FitResult:
         best: the best validation epoch.
         network: on the CPU.
         scaling: between network output and the target's unit.
-        predictions: (n_crystals,) of all crystals.
+        predictions: (n_crystals,) of all crystals; nan for those that the model cannot read.
         epochs: epochs trained.
+        train_time_s: wall seconds of these epochs, without the making of features.
+        featurize_time_s: wall seconds that the making of features took inside the fit.
+        n_parameters: numbers that training set.
     """
 
     best: EpochMetrics
-    network: CrystalModel
+    network: CrystalModel[Any]
     scaling: TargetScaling
     predictions: Floats
     epochs: int
+    train_time_s: float
+    featurize_time_s: float
+    n_parameters: int
 
 
 def conclude(fitting: Fit) -> FitResult:
@@ -89,14 +95,26 @@ def conclude(fitting: Fit) -> FitResult:
     if fitting.best is None:
         raise RunError("no epoch was finished, so there is no model")
     fitting.use_best_weights()
-    predictions = fitting.predict(np.arange(len(fitting.data.table)))
+    predictions = _predict_all(fitting)
     return FitResult(
         best=fitting.best,
         network=fitting.model.cpu(),
         scaling=fitting.scaling,
         predictions=predictions,
         epochs=fitting.epoch,
+        train_time_s=sum(metrics.time_s for metrics in fitting.history),
+        featurize_time_s=fitting.featurize_time_s,
+        n_parameters=fitting.n_parameters,
     )
+
+
+def _predict_all(fitting: Fit) -> Floats:
+    n = len(fitting.data.targets)
+    unusable = fitting.view.unusable(fitting.data.features.crystals, fitting.table)
+    rows = np.setdiff1d(np.arange(n), list(unusable)).astype(np.int64)
+    predictions = np.full(n, np.nan)
+    predictions[rows] = fitting.predict(rows)
+    return predictions
 
 
 def to_trained_model(
@@ -111,18 +129,7 @@ def to_trained_model(
         unit=inputs.prop.unit,
         task=inputs.prop.task,
         scaling=result.scaling,
+        threshold=inputs.threshold,
         elements=inputs.elements(),
         training=training,
     )
-
-
-def graph_facts(table: NeighborTable) -> dict[str, Any]:
-    """Give what a run says of its graphs: size, memory, and sites that a tie makes ambiguous."""
-    return {
-        **table.config.model_dump(),
-        "n_crystals": len(table),
-        "n_atoms": len(table.atomic_numbers),
-        "megabytes": round(table.nbytes / 1e6, 3),
-        "ambiguous_sites": int(table.n_ambiguous.sum()),
-        "ambiguous_crystals": int((table.n_ambiguous > 0).sum()),
-    }

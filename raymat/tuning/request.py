@@ -7,6 +7,7 @@ from pydantic import Field
 from raymat.config import Config
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
+from raymat.training.inputs import ClassRule
 
 
 class TuneRequest(Config):
@@ -17,6 +18,8 @@ class TuneRequest(Config):
         space_path: where it was read from, for messages.
         data: a file, a folder or the name of a built-in set.
         target: the column to learn.
+        classes: learn whether a number lies above the median of the training rows, or above a
+            value, instead of the number; None for the target as it is.
         split: how rows are divided.
         seed: of the split, the search and the trials (trial k trains with seed + k).
         address: a Ray cluster; None for a local Ray.
@@ -30,6 +33,7 @@ class TuneRequest(Config):
     space_path: str
     data: str
     target: str
+    classes: ClassRule | None = None
     split: SplitConfig
     seed: int = Field(0, ge=0)
     address: str | None = None

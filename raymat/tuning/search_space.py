@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raymat.config import build_config
+from raymat.models import load_spec
 from raymat.tuning.distributions import Scalar
 from raymat.tuning.parameters import Alternative, Parameter
 from raymat.tuning.settings import Budget, Resources, Scheduler, Search
@@ -18,6 +19,7 @@ from raymat.tuning.trial_config import (
 )
 
 if TYPE_CHECKING:
+    from raymat.data.crystals import CrystalSet
     from raymat.data.splits import SplitConfig
 
 
@@ -102,8 +104,16 @@ class SearchSpace:
         sections = config_sections(self.model, where=self.path)
         for key in values:
             check_key(key, sections, where=f"{self.path}: trial")
-        settled = {**self.fixed, **values, "training.epochs": self.budget.epochs}
+        settled = {**self.fixed, **values}
+        if "epochs" in sections["training"].model_fields:
+            settled["training.epochs"] = self.budget.epochs
         return build_trial_config(self.model, settled, where=f"{self.path}: trial")
+
+    def decided_by(self, crystals: "CrystalSet") -> "SearchSpace":
+        """Give the same space with what it leaves to the data settled, such as SOAP's elements."""
+        decided = load_spec(self.model).from_data(crystals)
+        named = {f"model.{field}": value for field, value in decided.items()}
+        return replace(self, fixed={**named, **self.fixed})
 
     def with_budget(self, *, trials: int | None = None, epochs: int | None = None) -> "SearchSpace":
         """Give the same space with another budget.

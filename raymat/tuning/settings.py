@@ -37,11 +37,12 @@ class Search(Config):
     """What proposes the next configuration.
 
     Attributes:
-        name: ``tpe`` (tree-structured Parzen estimator), ``random`` or ``grid``.
+        name: ``tpe`` (tree-structured Parzen estimator), ``random``, ``grid``, or ``repeat``: the
+            default configuration again and again, each time with another seed.
         startup_trials: trials drawn at random before tpe begins to learn.
     """
 
-    name: Literal["tpe", "random", "grid"] = "tpe"
+    name: Literal["tpe", "random", "grid", "repeat"] = "tpe"
     startup_trials: PositiveInt = 10
 
 

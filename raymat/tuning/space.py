@@ -73,7 +73,7 @@ def parse_space(content: Mapping[str, Any], *, path: str) -> SearchSpace:
             check_key(key, sections, where=f"{path}: {part}")
             _check_not_time(key, where=f"{path}: {part}")
     parameters = _read_parameters(searched, fixed, path)
-    defaults = default_values(parameters, sections)
+    defaults = default_values(parameters, str(content["model"]))
     check_conditions(parameters, fixed, defaults, where=f"{path}: space")
     space = SearchSpace(
         model=str(content["model"]),

@@ -1,6 +1,7 @@
 """`raymat train`: fit one configuration in this process and score it once on the test rows."""
 
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,24 @@ from raymat.config import Config, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 from raymat.errors import RaymatError, RunError
-from raymat.features.local_table import find_or_build_local_table
-from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.features.store import find_or_build
+from raymat.features.table import FeatureTable
 from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.device import choose_device, use_threads
 from raymat.training.fit import EpochMetrics, FitData
-from raymat.training.inputs import RunInputs, load_inputs
+from raymat.training.forecast import slow_fit_warning
+from raymat.training.inputs import ClassRule, RunInputs, leave_out, load_inputs
 from raymat.training.model_files import save_model
 from raymat.training.results import (
     FitResult,
     conclude,
-    graph_facts,
     prediction_table,
     score_baselines,
     score_part,
     to_trained_model,
 )
+from raymat.tuning.forecast import check_memory
 from raymat.tuning.run_files import write_best_yaml, write_study_tables
 from raymat.tuning.study import Study
 from raymat.tuning.trial import Trial
@@ -35,6 +37,7 @@ from raymat.tuning.trial_config import TrialConfig
 
 TRIAL = 0  # the only one of the run
 TRIALS = "trials"  # folder of its checkpoint
+_KEPT = {"data", "target", "classes", "split", "max_rejected"}  # what best.yaml keeps of a request
 
 
 class TrainRequest(Config):
@@ -45,6 +48,8 @@ class TrainRequest(Config):
         config_path: where it was read from, for messages.
         data: a file, a folder or the name of a built-in set.
         target: the column to learn.
+        classes: learn whether a number lies above the median of the training rows, or above a
+            value, instead of the number; None for the target as it is.
         split: how rows are divided.
         seed: of weights, order and dropout.
         max_rejected: share of unusable rows that is tolerated.
@@ -58,6 +63,7 @@ class TrainRequest(Config):
     config_path: str
     data: str
     target: str
+    classes: ClassRule | None = None
     split: SplitConfig
     seed: int = Field(0, ge=0)
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
@@ -106,19 +112,29 @@ def _run(request: TrainRequest, run: RunDirectory) -> dict[str, Any]:
         target=request.target,
         split_config=request.split,
         max_rejected=request.max_rejected,
+        classes=request.classes,
     )
+    config = config.decided_by(inputs.crystals)
+    check_memory([config], inputs.crystals, inputs.prop.task, n_workers=1)
     table = _find_table(config, inputs, run)
+    view = load_spec(config.model).reads(config.architecture)
+    unusable = view.unusable(inputs.crystals, table)
+    inputs = leave_out(inputs, unusable, run, max_rejected=request.max_rejected)
+    data = inputs.fit_data(table)
+    text = slow_fit_warning(load_spec(config.model), config.architecture, data)
+    if text is not None:
+        run.emit("warning", text=text)
     training = _Training(request, config, run)
-    result = training.train(inputs.fit_data(table), device)
-    return _finish(result, training, inputs, table)
+    result = training.train(data, device)
+    return _finish(result, training, inputs)
 
 
-def _find_table(config: TrialConfig, inputs: RunInputs, run: RunDirectory) -> NeighborTable:
-    view = load_spec(config.model).graph(config.architecture)
-    neighbors = NeighborConfig(cutoff=view.cutoff, max_neighbors=view.max_neighbors)
-    run.mention("graphs", done=0, total=len(inputs.crystals))
-    table = find_or_build_local_table(inputs.crystals, neighbors)
-    run.emit("graphs_ready", **graph_facts(table))
+def _find_table(config: TrialConfig, inputs: RunInputs, run: RunDirectory) -> FeatureTable:
+    view = load_spec(config.model).reads(config.architecture)
+    run.mention("features", done=0, total=len(inputs.crystals))
+    start = time.perf_counter()
+    table = find_or_build(inputs.crystals, view.table_config)
+    run.emit("features_ready", **table.facts(), time_s=time.perf_counter() - start)
     return table
 
 
@@ -175,9 +191,7 @@ class _Training:
         self.run.emit(event, durable=event == "trial_ended", **values)
 
 
-def _finish(
-    result: FitResult, training: _Training, inputs: RunInputs, table: NeighborTable
-) -> dict[str, Any]:
+def _finish(result: FitResult, training: _Training, inputs: RunInputs) -> dict[str, Any]:
     run, request = training.run, training.request
     write_study_tables(training.study, run)
     _write_config(training)
@@ -188,10 +202,11 @@ def _finish(
         "target": inputs.prop.name,
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
+        "threshold": inputs.threshold,
         "winner": {"trial": TRIAL, "seed": request.seed, "epoch": result.best.epoch},
         "test": score_part(inputs, "test", result.predictions),
         "validation": score_part(inputs, "validation", result.predictions),
-        "baselines": score_baselines(inputs, table),
+        "baselines": score_baselines(inputs),
         "leakage": inputs.facts()["leakage"],
     }
     run.write_json("metrics.json", metrics)
@@ -205,7 +220,7 @@ def _write_config(training: _Training) -> None:
     content = {
         **training.config.to_yaml_dict(),
         "seed": request.seed,
-        **request.model_dump(mode="json", include={"data", "target", "split", "max_rejected"}),
+        **request.model_dump(mode="json", include=_KEPT),
     }
     write_best_yaml(content, f"From {request.config_path}.", training.run)
 

@@ -8,6 +8,7 @@ from typing import Any
 from raymat.models import load_spec
 from raymat.training.checkpoints import load_checkpoint, save_checkpoint
 from raymat.training.fit import EpochMetrics, Fit, FitData
+from raymat.training.loops import start_fit
 from raymat.tuning.trial_config import TrialConfig
 
 CHECKPOINT = "last.pt"
@@ -33,7 +34,7 @@ class Trial:
         folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = folder / CHECKPOINT
         self.device = device
-        self.fit = Fit(
+        self.fit: Fit = start_fit(
             load_spec(config.model),
             config.architecture,
             config.training,
@@ -68,7 +69,8 @@ class Trial:
             "n_parameters": self.fit.n_parameters,
             "host": platform.node(),
             "pid": os.getpid(),
-            "device": self.device,
+            "device": str(self.fit.device),
+            "featurize_time_s": self.fit.featurize_time_s,
         }
 
 

@@ -1,7 +1,7 @@
 """The whole configuration of one trial, and the dotted keys that reach into it.
 
 ``model.n_conv`` is field `n_conv` of the model's own config class, ``training.lr`` field `lr` of
-`FitConfig`. Spaces, trial tables and ``best.yaml`` all use these keys.
+the training settings. Spaces, trial tables and ``best.yaml`` all use these keys.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import SerializeAsAny
 
 from raymat.config import Config, ConfigT, build_config, check_field
+from raymat.data.crystals import CrystalSet
 from raymat.errors import ConfigError, did_you_mean
 from raymat.models import available, load_spec
-from raymat.training.config import FitConfig
+from raymat.training.loops import training_config
 
 
 class TrialConfig(Config):
@@ -26,7 +27,7 @@ class TrialConfig(Config):
 
     model: str
     architecture: SerializeAsAny[Config]
-    training: FitConfig
+    training: SerializeAsAny[Config]
 
     def flat(self) -> dict[str, Any]:
         """Give every value under its dotted key, such as ``model.n_conv``."""
@@ -36,6 +37,17 @@ class TrialConfig(Config):
             for section, part in parts.items()
             for field, value in part.model_dump(mode="json").items()
         }
+
+    def decided_by(self, crystals: CrystalSet) -> "TrialConfig":
+        """Give the same configuration with what it leaves to the data settled."""
+        open_fields = {
+            field: value
+            for field, value in load_spec(self.model).from_data(crystals).items()
+            if getattr(self.architecture, field) is None
+        }
+        return self.model_copy(
+            update={"architecture": self.architecture.model_copy(update=open_fields)}
+        )
 
     def to_yaml_dict(self) -> dict[str, Any]:
         """Give ``{"model": name, "config": {dotted key: value}}``, which `from_dict` reads."""
@@ -72,7 +84,8 @@ def config_sections(model: object, *, where: str) -> dict[str, type[Config]]:
         hint = did_you_mean(str(model), known)
         what = "no model is named; add a line 'model: NAME'" if model is None else "unknown model"
         raise ConfigError(f"{where}: {what}{f' {model!r}' if model is not None else ''}{hint}")
-    return {"model": load_spec(str(model)).config, "training": FitConfig}
+    spec = load_spec(str(model))
+    return {"model": spec.config, "training": training_config(spec)}
 
 
 def check_key(key: object, sections: Mapping[str, type[Config]], *, where: str) -> None:
@@ -97,14 +110,12 @@ def dotted_keys(sections: Mapping[str, type[Config]]) -> tuple[str, ...]:
     return tuple(f"{name}.{field}" for name, cls in sections.items() for field in cls.model_fields)
 
 
-def default_values(keys: Iterable[str], sections: Mapping[str, type[Config]]) -> dict[str, Any]:
-    """Give the default of each dotted key, as its config class has it."""
-    defaults = {
-        name: build_config(cls, {}, where=f"defaults of {cls.__name__}")
-        for name, cls in sections.items()
-    }
+def default_values(keys: Iterable[str], model: str) -> dict[str, Any]:
+    """Give the default of each dotted key, as its config class or the model's spec has it."""
+    default = build_trial_config(model, {}, where=f"defaults of {model}")
+    parts = {"model": default.architecture, "training": default.training}
     split = {key: key.partition(".") for key in keys}
-    return {key: getattr(defaults[name], field) for key, (name, _, field) in split.items()}
+    return {key: getattr(parts[name], field) for key, (name, _, field) in split.items()}
 
 
 def build_trial_config(model: str, values: Mapping[str, Any], *, where: str) -> TrialConfig:
@@ -113,11 +124,12 @@ def build_trial_config(model: str, values: Mapping[str, Any], *, where: str) -> 
     Raises:
         ConfigError: a value does not fit.
     """
-    architecture = config_sections(model, where=where)["model"]
+    sections = config_sections(model, where=where)
+    own = {f"training.{field}": value for field, value in load_spec(model).training.items()}
     return TrialConfig(
         model=model,
-        architecture=_build_section(architecture, "model", values, where=where),
-        training=_build_section(FitConfig, "training", values, where=where),
+        architecture=_build_section(sections["model"], "model", values, where=where),
+        training=_build_section(sections["training"], "training", own | dict(values), where=where),
     )
 
 

@@ -37,6 +37,7 @@ def model() -> TrainedModel:
         unit="eV/atom",
         task="regression",
         scaling=TargetScaling(),
+        threshold=None,
         elements=ELEMENTS,
         training={},
     )

@@ -198,12 +198,34 @@ def test_live_display_has_a_bar_for_the_graphs() -> None:
     assert "━" not in drawn()
     lengths = []
     for done in (100, 700, 1000):
-        state.take({"event": "graphs", "done": done, "total": 1000})
-        assert f"building graphs: {done:,} of 1,000 crystals" in drawn()
+        state.take({"event": "features", "done": done, "total": 1000})
+        assert f"building features: {done:,} of 1,000 crystals" in drawn()
         lengths.append(drawn().count("━"))
     assert lengths == [6, 42, 60]
-    state.take(at(9, "graphs_ready"))
+    state.take(at(9, "features_ready"))
     assert "━" not in drawn()
+
+
+def test_features_are_said_with_a_time_that_is_worth_it() -> None:
+    state = RunState(started=START)
+    ready = at(1, "features_ready", line="graphs: 12 neighbors of 40 atoms", time_s=0.3)
+    assert say_event(ready, state) == ["graphs: 12 neighbors of 40 atoms"]
+    slow = {**ready, "time_s": 12.34}
+    assert say_event(slow, state) == ["graphs: 12 neighbors of 40 atoms; 12.3 s"]
+
+
+def test_crystals_left_out_are_counted_and_one_is_named() -> None:
+    event = at(1, "left_out", count=1204, first="mp-1 holds Xe")
+    (line,) = say_event(event, RunState(started=START))
+    assert line == "left out: 1,204 crystals the model cannot read, such as mp-1 holds Xe"
+
+
+def test_classes_are_said_with_their_threshold() -> None:
+    data = {**DATA, "unit": "", "task": "classification", "threshold": 1.23456789}
+    lines = say_event(at(0, "data", **data), RunState(started=START))
+    assert "classes: 1 for y above 1.23457, 0 at or below it" in lines
+    plain = say_event(at(0, "data", **DATA), RunState(started=START))
+    assert len(plain) == len(lines) - 1
 
 
 def test_live_display_shows_only_so_many_trials() -> None:

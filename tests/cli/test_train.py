@@ -3,12 +3,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from raymat.cli import main
-from raymat.data.crystals import CrystalSet
+from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.writers import write_crystals
 from raymat.errors import RunError
 from raymat.tracking.events import read_events
@@ -212,3 +213,135 @@ def test_training_stops_where_a_search_found_its_winner_best(config: Path, tmp_p
     # Another seed may be best at another epoch, so it is trained to the end.
     assert main.run(["train", "--config", str(config), "--out", "other", "--seed", "7"]) == 0
     assert epochs_of(tmp_path / "other") == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_number_learned_as_classes(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the command: threshold said and stored, scores by AUC, prediction a probability."""
+    text = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(text | {"split": {**SPLIT, "seed": 1}}))
+    arguments = ["train", "--config", str(config), "--classes", "median", "--out", "run"]
+    assert main.run(arguments) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["task"], metrics["unit"]) == ("classification", "")
+    table = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
+    targets = pd.read_parquet(data).set_index("material_id")["y"]
+    train = table.loc[table["part"] == "train", "material_id"]
+    assert metrics["threshold"] == targets[train].median()
+    above = targets[table["material_id"]].to_numpy() > metrics["threshold"]
+    assert table["target"].tolist() == above.astype(float).tolist()
+    assert {"auc", "accuracy_0", "accuracy_1"} <= set(metrics["test"])
+    said = capsys.readouterr().out
+    assert f"y above {metrics['threshold']:.6g}: 3 test rows, scored once" in said
+    capsys.readouterr()
+    assert main.run(["predict", "--model", "run", str(data), "-o", "p.csv"]) == 0
+    assert pd.read_csv("p.csv")["prediction"].between(0, 1).all()
+    said = capsys.readouterr().out
+    assert f"P(above {metrics['threshold']:.4g})" in said
+    assert "AUC" in said
+
+
+def test_best_yaml_of_classes_repeats_them(config: Path, tmp_path: Path) -> None:
+    text = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(text | {"split": {**SPLIT, "seed": 1}}))
+    options = ["--quiet", "--gpus", "0"]
+    arguments = ["--config", str(config), "--classes", "1.0", "--out", "a"]
+    assert main.run(["train", *arguments, *options]) == 0
+    assert main.run(["train", "--config", "a/best.yaml", "--out", "b", *options]) == 0
+    first, second = (json.loads((tmp_path / r / "metrics.json").read_text()) for r in "ab")
+    assert first["threshold"] == 1.0
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--classes", "mean"], "--classes mean: expected median or a number, such as 0"),
+        (["--classes", "nan"], "--classes nan: expected median or a number"),
+        (["--classes", "median", "--target", "is_metal"], "'is_metal' is a class already; leave"),
+        (["--classes", "99"], "the train rows hold one class of 'y' only"),
+    ],
+)
+def test_classes_that_cannot_be_made(
+    config: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["train", "--config", str(config), "--quiet", "--out", "run", *options]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+@pytest.fixture
+def with_lone_atom(tmp_path: Path, twelve_crystals: CrystalSet) -> Path:
+    """Twelve crystals and one of xenon, in which no atom has a neighbor."""
+    xenon = Crystal("lone", np.eye(3) * 20.0, np.array([54], dtype=np.uint8), np.zeros((1, 3)))
+    crystals = [*(twelve_crystals[k] for k in range(12)), xenon]
+    targets = pd.DataFrame({"y": [*twelve_crystals.target("y"), 1.5]})
+    write_crystals(CrystalSet.from_crystals(crystals, targets), tmp_path / "lone.parquet")
+    return tmp_path / "lone.parquet"
+
+
+MEGNET = {
+    "model": "megnet",
+    "config": {"model.n_blocks": 1, "training.epochs": 3, "training.batch_size": 8},
+}
+
+
+def test_crystals_that_the_model_cannot_take_are_left_out(
+    with_lone_atom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = request_for(with_lone_atom, config=MEGNET, max_rejected=0.1)
+    train(request, tmp_path / "run")
+    (row,) = pd.read_csv(tmp_path / "run" / "rejected.csv").itertuples(index=False)
+    assert row == ("lone", "no atom has a neighbor within 4 Å")
+    table = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
+    assert len(table) == 12
+    assert "lone" not in set(table["material_id"])
+    options = ["--model", "run", str(with_lone_atom), "-o", "p.csv", "--max-rejected"]
+    assert main.run(["predict", *options, "0.1"]) == 0
+    assert len(pd.read_csv("p.csv")) == 12
+    assert pd.read_csv("p-rejected.csv")["material_id"].tolist() == ["lone"]
+    (tmp_path / "p.csv").unlink()
+    capsys.readouterr()
+    assert main.run(["predict", *options, "0.05"]) == 2
+    assert "1 of 13 crystals cannot be used by this model (the first: lone no atom has a" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("classes", [None, "median"])
+def test_interrupted_run_with_rows_left_out_is_the_same_run(
+    with_lone_atom: Path, tmp_path: Path, classes: str | None
+) -> None:
+    """Split, threshold and leakage do not depend on when a run was interrupted."""
+    split = {**SPLIT, "seed": 4}
+    request = request_for(
+        with_lone_atom, config=MEGNET, max_rejected=0.1, classes=classes, split=split
+    )
+    whole = train(request, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        train(request, tmp_path / "cut", listeners=(InterruptAt(2),))
+    assert resume_train(tmp_path / "cut") == whole
+    for name in ("rejected.csv", "split.parquet", "best/model.safetensors"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_model_that_is_fitted_in_one_call(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = request_for(data, config={"model": "soap_svr", "config": {"model.epsilon": 0.01}})
+    metrics = train(request, tmp_path / "run")
+    assert metrics["winner"]["epoch"] == 1
+    (trial,) = pd.read_parquet(tmp_path / "run" / "trials.parquet").to_dict("records")
+    assert (trial["status"], trial["epochs"]) == ("complete", 1)
+    content = yaml.safe_load((tmp_path / "run" / "best.yaml").read_text())
+    assert content["config"]["model.species"] == [8, 11, 14, 17, 22, 38, 55]
+    again = train(request_for(data, config=content), tmp_path / "again")
+    assert again == metrics
+    stored = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
+    assert main.run(["predict", "--model", "run", str(data), "-o", "p.csv"]) == 0
+    predicted = pd.read_csv("p.csv").set_index("material_id")["prediction"]
+    expected = stored.set_index("material_id")["prediction"]
+    assert predicted[expected.index].tolist() == pytest.approx(expected.tolist(), abs=1e-9)
+    assert "y: mean" in capsys.readouterr().out

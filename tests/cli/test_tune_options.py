@@ -8,7 +8,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from raymat.cli import main
-from raymat.cli.options import choose_split, default_run_directory, parse_time_budget
+from raymat.cli.options import (
+    choose_split,
+    default_run_directory,
+    parse_classes,
+    parse_time_budget,
+)
 from raymat.cli.tune import choose_data, next_steps
 from raymat.data.splits import SplitConfig
 from raymat.errors import ConfigError, RunError
@@ -72,6 +77,25 @@ def test_time_budget(text: str, seconds: float) -> None:
 def test_time_budget_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a time such as 90s, 30m or 1h30m"):
         parse_time_budget(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"), [("median", "median"), ("0", 0.0), ("-1.5e2", -150.0), (None, None)]
+)
+def test_rule_of_classes(text: str | None, rule: object) -> None:
+    assert parse_classes(text) == rule
+
+
+@pytest.mark.parametrize("text", ["", "mean", "Median", "nan", "inf", "1,5"])
+def test_rule_of_classes_that_is_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--classes {text}: expected median or a number"):
+        parse_classes(text)
+
+
+def test_classes_are_asked_of_the_search(asked: list[TuneRequest]) -> None:
+    assert main.run(["tune", "--space", "cgcnn"]) == 0
+    assert main.run(["tune", "--space", "cgcnn", "--classes", "2.5", "--out", "run"]) == 0
+    assert [request.classes for request in asked] == [None, 2.5]
 
 
 def test_default_run_directory_is_safe_and_dated() -> None:

@@ -15,7 +15,7 @@ def test_without_a_budget_time_never_ends() -> None:
 
 
 def test_new_run_has_the_whole_budget() -> None:
-    assert seconds_left([at(0, "data"), at(5, "graphs_ready")], 30.0) == 30.0
+    assert seconds_left([at(0, "data"), at(5, "features_ready")], 30.0) == 30.0
 
 
 def test_time_between_two_starts_does_not_count() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raymat.cluster import graphs
+from raymat.cluster import features
 from raymat.cluster.connect import ray_session
 from raymat.cluster.tasks import result_of, start_task
 from raymat.data.crystals import CrystalSet
@@ -64,9 +64,9 @@ def test_task_whose_process_always_dies_is_given_up(tmp_path: Path) -> None:
 def test_graphs_built_in_tasks_are_those_of_one_process(
     twelve_crystals: CrystalSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "CRYSTALS_PER_TASK", 5)
+    monkeypatch.setattr(features, "CRYSTALS_PER_TASK", 5)
     heard: list[tuple[int, int]] = []
-    built = graphs.find_or_build_table(
+    built = features.find_or_build_table(
         twelve_crystals, CONFIG, on_progress=lambda *n: heard.append(n), cache=tmp_path
     )
     expected = build_neighbor_table(twelve_crystals, CONFIG)
@@ -78,11 +78,11 @@ def test_graphs_built_in_tasks_are_those_of_one_process(
 def test_graphs_in_the_cache_are_not_built_again(
     twelve_crystals: CrystalSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = graphs.find_or_build_table(
+    first = features.find_or_build_table(
         twelve_crystals, CONFIG, on_progress=lambda *_: None, cache=tmp_path
     )
-    monkeypatch.setattr(graphs, "_build", None)
-    again = graphs.find_or_build_table(
+    monkeypatch.setattr(features, "_build_in_tasks", None)
+    again = features.find_or_build_table(
         twelve_crystals, CONFIG, on_progress=lambda *_: None, cache=tmp_path
     )
     np.testing.assert_array_equal(again.distances, first.distances)

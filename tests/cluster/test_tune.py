@@ -16,8 +16,7 @@ from raymat.cluster.tune import resume_tune, tune
 from raymat.data.readers import load_crystals
 from raymat.data.splits import SplitConfig, make_split, read_split
 from raymat.errors import RunError
-from raymat.features.local_table import find_or_build_local_table
-from raymat.features.neighbor_table import NeighborConfig
+from raymat.features.store import FeatureStore, find_or_build
 from raymat.tracking.events import Event, read_events
 from raymat.training.fit import FitData
 from raymat.training.metrics import score_predictions
@@ -182,7 +181,7 @@ def test_scores_follow_from_the_predictions(run: Run) -> None:
 def test_stored_model_predicts_what_was_stored(run: Run) -> None:
     model = load_model(run.path / "best")
     loaded = load_crystals("delta", target=TARGET, max_rejected=0.0)
-    table = find_or_build_local_table(loaded.crystals, model.neighbors)
+    table = find_or_build(loaded.crystals, model.view.table_config)
     stored = run.predictions.set_index("material_id").loc[loaded.crystals.material_ids]
     np.testing.assert_allclose(model.predict(table), stored["prediction"], atol=SAME_NUMBER)
 
@@ -197,7 +196,7 @@ def test_search_cannot_see_the_test_rows(run: Run) -> None:
     content = yaml.safe_load((run.path / "best.yaml").read_text(encoding="utf-8"))
     config = TrialConfig.from_dict(content, where="best.yaml")
     data = FitData(
-        table=find_or_build_local_table(crystals, NeighborConfig(cutoff=8.0, max_neighbors=12)),
+        features=FeatureStore(crystals),
         targets=targets,
         train=split.rows("train"),
         validation=split.rows("validation"),
@@ -235,7 +234,7 @@ def test_test_rows_are_scored_once_and_last(run: Run) -> None:
 
 
 def test_listeners_hear_what_is_logged(run: Run) -> None:
-    logged = [event for event in run.heard if event["event"] != "graphs"]
+    logged = [event for event in run.heard if event["event"] != "features"]
     assert logged == run.events
 
 

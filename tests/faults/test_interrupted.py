@@ -57,7 +57,7 @@ def test_interrupted_run_is_resumed(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "moment", ["begun", "data", "graphs_ready", "search_started", "refit_started"]
+    "moment", ["begun", "data", "features_ready", "search_started", "refit_started"]
 )
 def test_signal_at_any_moment(tmp_path: Path, moment: str, number: signal.Signals) -> None:
     run, space = tmp_path / "run", write_space(tmp_path / "slow.yaml")

@@ -44,7 +44,7 @@ def test_run_killed_in_every_phase_ends_whole(folder: Path) -> None:
     first = Raymat("tune", "--space", space, "--out", run, folder=folder)
     first.wait_until(lambda: bool(of_kind(log(run), "data")))
     first.kill()
-    assert not of_kind(log(run), "graphs_ready")
+    assert not of_kind(log(run), "features_ready")
     first.wait_for_children_to_end(RAY_ENDS_WITHIN_S)
     assert status(run) == "running"  # nobody was left to say otherwise
 

@@ -6,16 +6,14 @@ import torch
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.features.graph import (
-    GraphView,
     add_receivers,
-    batch_graph,
-    check_reach,
     gather_receivers,
     gather_senders,
     mean_over_crystals,
     sum_over_crystals,
     sum_over_neighbors,
 )
+from raymat.features.graph_view import GraphView, batch_graph
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table
 
@@ -179,5 +177,5 @@ def test_a_shell_that_the_cutoff_splits_keeps_its_nearer_neighbor():
 
 @pytest.mark.parametrize("view", [GraphView(8.5, 12), GraphView(8.0, 17)])
 def test_a_view_that_reaches_beyond_the_table(table, view):
-    with pytest.raises(ValueError, match="is smaller than the model's view"):
-        check_reach(table, view)
+    with pytest.raises(ValueError, match="is smaller than the view"):
+        view.batch(table, ALL)

@@ -18,6 +18,7 @@ from slow_neighbors import (
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.errors import DataError
 from raymat.features import neighbors as search
+from raymat.features import pair_search
 from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.neighbors import build_neighbor_table, concatenate_tables
 from raymat.features.shells import order_in_shells
@@ -145,7 +146,7 @@ def test_chunks_do_not_change_the_result(monkeypatch):
     crystals = CrystalSet.from_crystals([random_crystal(rng, size) for size in MIXED_SIZES])
     config = NeighborConfig(cutoff=5.0, max_neighbors=12)
     expected = build_neighbor_table(crystals, config)
-    monkeypatch.setattr(search, "ATOMS_PER_CHUNK", 6)
+    monkeypatch.setattr(pair_search, "ATOMS_PER_CHUNK", 6)
     table = build_neighbor_table(crystals, config)
     assert np.array_equal(table.indices, expected.indices)
     assert np.array_equal(table.distances, expected.distances)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from raymat.data.crystals import CrystalSet
-from raymat.features import table_cache
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table
 from raymat.features.table_cache import (
@@ -42,9 +41,9 @@ def assert_same(found: NeighborTable | None, expected: NeighborTable) -> None:
 
 def test_hit_is_the_same_table_memory_mapped(tmp_path, tiny_crystals, table):
     key = table_key(tiny_crystals, CONFIG)
-    assert load_table(tmp_path / "cache", key) is None
+    assert load_table(tmp_path / "cache", key, CONFIG) is None
     store_table(tmp_path / "cache", key, table)
-    found = load_table(tmp_path / "cache", key)
+    found = load_table(tmp_path / "cache", key, CONFIG)
     assert_same(found, table)
     assert isinstance(found.distances, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
@@ -57,7 +56,7 @@ def test_empty_set_of_crystals(tmp_path):
     key = table_key(crystals, CONFIG)
     table = build_neighbor_table(crystals, CONFIG)
     store_table(tmp_path, key, table)
-    assert_same(load_table(tmp_path, key), table)
+    assert_same(load_table(tmp_path, key, CONFIG), table)
 
 
 def changed(crystals: CrystalSet, name: str) -> CrystalSet:
@@ -80,7 +79,7 @@ def test_every_change_of_content_misses(tiny_crystals, monkeypatch):
             for name in ("lattices", "offsets", "atomic_numbers", "frac_coords")
         ),
     ]
-    monkeypatch.setattr(table_cache, "ALGORITHM_VERSION", 2)
+    monkeypatch.setattr(NeighborConfig, "version", 2)
     keys.append(table_key(tiny_crystals, CONFIG))
     assert len(set(keys)) == len(keys)
 
@@ -109,9 +108,9 @@ def test_damage_is_a_miss_and_is_repaired(tmp_path, tiny_crystals, table, name, 
     key = table_key(tiny_crystals, CONFIG)
     store_table(tmp_path, key, table)
     damage(tmp_path / key / ("header.json" if name == "header" else f"{name}.npy"))
-    assert load_table(tmp_path, key) is None
+    assert load_table(tmp_path, key, CONFIG) is None
     store_table(tmp_path, key, table)
-    assert_same(load_table(tmp_path, key), table)
+    assert_same(load_table(tmp_path, key, CONFIG), table)
     assert [path.name for path in tmp_path.iterdir()] == [key]
 
 
@@ -121,8 +120,8 @@ def test_a_foreign_table_is_a_miss(tmp_path, tiny_crystals, table, caplog):
     store_table(tmp_path, key, table)
     shutil.copytree(tmp_path / key, tmp_path / other)
     with caplog.at_level(logging.WARNING):
-        assert load_table(tmp_path, other) is None
-    assert f"stored under {key}" in caplog.text
+        assert load_table(tmp_path, other, NeighborConfig()) is None
+    assert f"stored as neighbors {key}" in caplog.text
 
 
 def test_header_that_lies_about_shapes_is_a_miss(tmp_path, tiny_crystals, table):
@@ -132,7 +131,7 @@ def test_header_that_lies_about_shapes_is_a_miss(tmp_path, tiny_crystals, table)
     header = json.loads(path.read_text())
     header["shapes"]["indices"] = [1, 8]
     path.write_text(json.dumps(header))
-    assert load_table(tmp_path, key) is None
+    assert load_table(tmp_path, key, CONFIG) is None
 
 
 def test_what_killed_writers_left_is_swept(tmp_path, tiny_crystals, table):
@@ -151,9 +150,9 @@ def test_a_folder_that_cannot_be_written_only_warns(tmp_path, tiny_crystals, tab
     key = table_key(tiny_crystals, CONFIG)
     with caplog.at_level(logging.WARNING):
         store_table(blocked / "cache", key, table)
-    assert "neighbors not cached" in caplog.text
+    assert "table not cached" in caplog.text
     assert "RAYMAT_CACHE" in caplog.text
-    assert load_table(blocked / "cache", key) is None
+    assert load_table(blocked / "cache", key, CONFIG) is None
 
 
 @pytest.fixture
@@ -177,18 +176,18 @@ def test_read_only_folder_only_warns(small_disk, tiny_crystals, table, caplog):
     assert run_mount("-o", "remount,ro", small_disk)
     with caplog.at_level(logging.WARNING):
         store_table(small_disk, key, table)
-    assert "neighbors not cached" in caplog.text
+    assert "table not cached" in caplog.text
     assert "Read-only file system" in caplog.text
-    assert load_table(small_disk, key) is None
+    assert load_table(small_disk, key, CONFIG) is None
 
 
 def test_full_disk_only_warns_and_leaves_nothing(small_disk, tiny_crystals, table, caplog):
     key = table_key(tiny_crystals, CONFIG)
     with caplog.at_level(logging.WARNING):
         store_table(small_disk, key, table)
-    assert "neighbors not cached" in caplog.text
+    assert "table not cached" in caplog.text
     assert list(small_disk.iterdir()) == []
-    assert load_table(small_disk, key) is None
+    assert load_table(small_disk, key, CONFIG) is None
 
 
 def store_and_load(folder: Path, crystals: CrystalSet, start, answers) -> None:
@@ -197,7 +196,7 @@ def store_and_load(folder: Path, crystals: CrystalSet, start, answers) -> None:
     start.wait(60)
     for _ in range(20):
         store_table(folder, key, table)
-        found = load_table(folder, key)
+        found = load_table(folder, key, CONFIG)
         answers.put(found is not None and np.array_equal(found.distances, table.distances))
 
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from golden import GRAPHS, golden_crystals
 from pydantic import ValidationError
 
-from raymat.features.graph import GraphView, batch_graph, mean_over_crystals
+from raymat.features.graph import mean_over_crystals
+from raymat.features.graph_view import GraphView, batch_graph
 from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.neighbors import build_neighbor_table
 from raymat.models.cgcnn import (

@@ -16,7 +16,7 @@ from golden import (
 
 from raymat.data.readers import load_crystals
 from raymat.data.scaling import TargetScaling
-from raymat.features.graph import GraphView, batch_graph
+from raymat.features.graph_view import GraphView, batch_graph
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table
 from raymat.models._cgcnn_import import from_public_state

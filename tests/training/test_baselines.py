@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fitting import TEST, TRAIN, table_of
+from fitting import TEST, TRAIN
 
 from raymat.features.elements import element_features
 from raymat.training.baselines import composition_baseline, composition_features, mean_baseline
@@ -13,7 +13,7 @@ def test_mean():
 
 
 def test_composition_features(tiny_crystals):
-    features = composition_features(table_of(tiny_crystals))
+    features = composition_features(tiny_crystals)
     assert features.shape == (4, 101 + 92)
     titanate = features[3]
     assert titanate[[38, 22, 8]].tolist() == pytest.approx([0.2, 0.2, 0.6])
@@ -25,7 +25,7 @@ def test_composition_features(tiny_crystals):
 
 def test_composition_does_not_see_the_structure(twelve_crystals):
     """The set holds each compound at three volumes: one prediction for all of them."""
-    features = composition_features(table_of(twelve_crystals))
+    features = composition_features(twelve_crystals)
     assert np.array_equal(features[0], features[4])
     predicted = composition_baseline(
         features,
@@ -41,7 +41,7 @@ def test_composition_does_not_see_the_structure(twelve_crystals):
 
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_composition_learns_from_training_rows_only(twelve_crystals, task):
-    features = composition_features(table_of(twelve_crystals))
+    features = composition_features(twelve_crystals)
     targets = twelve_crystals.target("y" if task == "regression" else "is_high")
     options = {"train": TRAIN, "predict": TEST, "task": task, "seed": 3}
     expected = composition_baseline(features, targets, **options)

@@ -20,7 +20,8 @@ from fitting import (
 from raymat.data.scaling import TargetScaling
 from raymat.errors import DataError, DivergedError
 from raymat.training.checkpoints import load_checkpoint, save_checkpoint
-from raymat.training.fit import _batches, _mix, fit
+from raymat.training.fit import fit
+from raymat.training.gradient import _batches, _mix
 from raymat.training.metrics import mae, roc_auc
 
 
@@ -174,11 +175,11 @@ def test_loss_is_on_scaled_targets(data, loss, power):
     fitting = make_fit(data, loss=loss, batch_size=7, epochs=1)
     start = make_fit(data, loss=loss)
     start.model.train()
-    from raymat.features.graph import batch_graph
+    from raymat.features.graph_view import batch_graph
 
     order = np.random.default_rng([0, 1]).permutation(TRAIN)
     with torch.no_grad():
-        out = start.model(batch_graph(data.table, order, start.view)).numpy()[:, 0]
+        out = start.model(batch_graph(start.table, order, start.view)).numpy()[:, 0]
     scaled = TargetScaling.fit(data.targets[TRAIN]).scale(data.targets[order])
     expected = (np.abs(out - scaled) ** power).mean()
     assert fitting.run_epoch().train_loss == pytest.approx(expected, rel=1e-5)
@@ -262,14 +263,18 @@ def test_validation_targets_do_not_train(data):
 
 def test_test_rows_are_never_looked_at(data):
     """Neither targets nor structures of rows outside training and validation play a part."""
-    targets, distances = data.targets.copy(), data.table.distances.copy()
-    numbers = data.table.atomic_numbers.copy()
+    whole = data.features.tables[0]
+    targets, distances = data.targets.copy(), whole.distances.copy()
+    numbers = whole.atomic_numbers.copy()
     targets[TEST] = np.nan
     for row in TEST:
-        atoms = slice(data.table.offsets[row], data.table.offsets[row + 1])
+        atoms = slice(whole.offsets[row], whole.offsets[row + 1])
         distances[atoms], numbers[atoms] = np.nan, 250  # no such element: a look would raise
-    table = replace(data.table, distances=distances, atomic_numbers=numbers)
-    a, b = run(make_fit(data), 4), run(make_fit(replace(data, targets=targets, table=table)), 4)
+    table = replace(whole, distances=distances, atomic_numbers=numbers)
+    features = replace(data.features, tables=(table,))
+    blind = make_fit(replace(data, targets=targets, features=features))
+    assert blind.table is table
+    a, b = run(make_fit(data), 4), run(blind, 4)
     assert same_weights(a, b)
     assert scores(a) == scores(b)
 

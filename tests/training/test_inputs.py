@@ -9,12 +9,12 @@ from fitting import table_of
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.scaling import TargetScaling
-from raymat.data.splits import SplitConfig
+from raymat.data.splits import SplitConfig, read_split
 from raymat.data.writers import write_crystals
 from raymat.errors import DataError, RunError
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.fit import EpochMetrics
-from raymat.training.inputs import load_inputs
+from raymat.training.inputs import join_rejected, leave_out, load_inputs
 from raymat.training.results import FitResult, prediction_table, score_baselines, score_part
 
 
@@ -104,8 +104,7 @@ def test_scores_and_predictions(run, source):
 
 def test_baselines_learn_from_training_rows_only(run, source):
     inputs = load(run, source)
-    table = table_of(inputs.crystals)
-    scores = score_baselines(inputs, table)
+    scores = score_baselines(inputs)
     rows = {part: inputs.split.rows(part) for part in ("train", "test")}
     mean = inputs.targets[rows["train"]].mean()
     expected = np.abs(inputs.targets[rows["test"]] - mean).mean()
@@ -137,7 +136,7 @@ def test_result_of_a_fit(run, source, monkeypatch):
     train = inputs.targets[inputs.split.rows("train")]
     assert model.scaling == TargetScaling.fit(train)
     assert model.elements == inputs.elements()
-    assert model.predict(fitting.data.table) == pytest.approx(result.predictions, rel=1e-6)
+    assert model.predict(fitting.table) == pytest.approx(result.predictions, rel=1e-6)
 
 
 def test_a_constant_target_is_refused_before_anything_is_trained(run, tmp_path, twelve_crystals):
@@ -152,3 +151,106 @@ def test_training_is_given_no_test_target(run, source):
     data = inputs.fit_data(table_of(inputs.crystals))
     assert np.isnan(data.targets[inputs.split.rows("test")]).all()
     assert np.isfinite(data.targets[inputs.split.rows("validation")]).all()
+
+
+XENON = "holds Xe, which the model's table of elements lacks"
+
+
+def one_of_each_part(inputs):
+    """Give an unusable training and validation row, so that something is left of each part."""
+    rows = {part: int(inputs.split.rows(part)[0]) for part in ("train", "validation")}
+    return {rows["train"]: "no atom has a neighbor within 4 Å", rows["validation"]: XENON}
+
+
+@pytest.fixture
+def thirds(run, source):
+    """Inputs with four rows in every part."""
+    split = SplitConfig(seed=2, train=1 / 3, validation=1 / 3, test=1 / 3)
+    return load_inputs(run, source=str(source), target="y", split_config=split, max_rejected=0.05)
+
+
+def test_rows_that_the_model_cannot_take_leave_all_parts(run, thirds):
+    unusable = one_of_each_part(thirds)
+    left = leave_out(thirds, unusable, run, max_rejected=0.2)
+    assert {part: len(left.split.rows(part)) for part in ("train", "validation", "test")} == {
+        "train": 3,
+        "validation": 3,
+        "test": 4,
+    }
+    kept = np.concatenate([left.split.rows(part) for part in ("train", "validation", "test")])
+    assert not set(kept.tolist()) & set(unusable)
+    assert np.array_equal(left.split.rows("test"), thirds.split.rows("test"))
+    assert len(left.crystals) == 12  # row numbers stay what they were
+    data = left.fit_data(table_of(left.crystals))
+    assert np.isnan(data.targets[list(unusable)]).all()
+    table = prediction_table(left, left.targets)
+    assert not set(table["material_id"]) & set(left.crystals.material_ids[list(unusable)])
+    assert len(table) == 10
+
+
+def test_what_was_left_out_is_listed_and_said(run, thirds):
+    unusable = one_of_each_part(thirds)
+    left = leave_out(thirds, unusable, run, max_rejected=0.2)
+    listed = pd.read_csv(run.path / "rejected.csv")
+    expected = [(thirds.crystals.material_ids[row], unusable[row]) for row in sorted(unusable)]
+    assert list(listed.itertuples(index=False, name=None)) == expected
+    assert list(left.rejected.itertuples(index=False, name=None)) == expected
+    assert run.header["split"]["rows"] == {"train": 3, "validation": 3, "test": 4}
+    assert run.header["split"]["sha256"] == left.split.sha256
+    assert read_split(run.path / "split.parquet").sha256 == left.split.sha256
+    (event,) = [event for event in run.events() if event["event"] == "left_out"]
+    assert (event["count"], event["first"]) == (2, " ".join(expected[0]))
+
+
+def test_rows_rejected_before_stay_listed(run, thirds):
+    rejected = pd.DataFrame([("mp-1", "twice the same id")], columns=["material_id", "reason"])
+    left = leave_out(replace(thirds, rejected=rejected), {11: XENON}, run, max_rejected=0.2)
+    assert left.rejected["material_id"].tolist() == ["mp-1", thirds.crystals.material_ids[11]]
+    (event,) = [event for event in run.events() if event["event"] == "left_out"]
+    assert event["first"] == f"{thirds.crystals.material_ids[11]} {XENON}"
+
+
+def test_nothing_to_leave_out_changes_nothing(run, thirds):
+    before = (run.path / "split.parquet").read_bytes(), len(run.events())
+    assert leave_out(thirds, {}, run, max_rejected=0.0) is thirds
+    assert ((run.path / "split.parquet").read_bytes(), len(run.events())) == before
+
+
+def test_leaving_out_again_after_an_interruption_is_the_same(run, source, thirds):
+    """A resumed run reads the split back, in which the rows stand in no part already."""
+    unusable = one_of_each_part(thirds)
+    left = leave_out(thirds, unusable, run, max_rejected=0.2)
+    files = {name: (run.path / name).read_bytes() for name in ("rejected.csv", "split.parquet")}
+    resumed = load(run, source)
+    assert resumed.split.sha256 == left.split.sha256
+    again = leave_out(resumed, unusable, run, max_rejected=0.2)
+    assert again.split.sha256 == left.split.sha256
+    assert again.facts() == left.facts()
+    assert {name: (run.path / name).read_bytes() for name in files} == files
+
+
+def test_more_than_the_tolerated_share(run, thirds):
+    first = sorted(one_of_each_part(thirds).items())[0]
+    name = thirds.crystals.material_ids[first[0]]
+    message = rf"^2 of 12 crystals cannot be used by this model \(the first: {name} {first[1]}\);"
+    before = (run.path / "split.parquet").read_bytes()
+    with pytest.raises(DataError, match=message + ".*--max-rejected 0.1$") as caught:
+        leave_out(thirds, one_of_each_part(thirds), run, max_rejected=0.1)
+    assert "\n" not in str(caught.value)
+    assert (run.path / "split.parquet").read_bytes() == before
+    assert len(pd.read_csv(run.path / "rejected.csv")) == 0
+
+
+def test_what_is_left_must_be_learnable(run, thirds):
+    train = thirds.split.rows("train").tolist()
+    with pytest.raises(DataError, match="the 1 training targets are all equal"):
+        leave_out(thirds, dict.fromkeys(train[1:], XENON), run, max_rejected=1.0)
+
+
+def test_rejected_rows_of_a_prediction(twelve_crystals):
+    none = pd.DataFrame(columns=["material_id", "reason"])
+    assert join_rejected(none, twelve_crystals, {}, max_rejected=0.0) is none
+    joined = join_rejected(none, twelve_crystals, {5: XENON, 2: "no"}, max_rejected=0.5)
+    assert joined["material_id"].tolist() == ["CsCl-0", "Si-1"]
+    with pytest.raises(DataError, match=r"1 of 12 crystals .*the first: CsCl-0 no\)"):
+        join_rejected(none, twelve_crystals, {2: "no"}, max_rejected=0.05)

@@ -36,6 +36,7 @@ def model(fitting):
         unit="log10(GPa)",
         task="regression",
         scaling=fitting.scaling,
+        threshold=None,
         elements=(8, 11, 17),
         training={"seed": 0, "settings": {"lr": 0.01}},
     )
@@ -54,11 +55,11 @@ def describe(folder, **changes):
 
 def test_round_trip(model, folder, fitting):
     again = load_model(folder)
-    for name in ("name", "config", "target", "unit", "task", "scaling", "elements", "training"):
+    for name in set(vars(model)) - {"network"}:
         assert getattr(again, name) == getattr(model, name), name
     assert not again.network.training
-    assert np.array_equal(again.predict(fitting.data.table), model.predict(fitting.data.table))
-    assert again.neighbors == NeighborConfig(cutoff=8.0, max_neighbors=12)
+    assert np.array_equal(again.predict(fitting.table), model.predict(fitting.table))
+    assert again.view.table_config == NeighborConfig(cutoff=8.0, max_neighbors=12)
 
 
 def test_what_is_on_disk(folder, fitting):
@@ -157,22 +158,23 @@ def test_full_disk(model, small_disk):
 
 def test_predictions_are_in_the_unit(model, fitting):
     plain = TrainedModel(**{**vars(model), "scaling": TargetScaling()})
-    expected = plain.predict(fitting.data.table) * model.scaling.std + model.scaling.mean
-    assert model.predict(fitting.data.table) == pytest.approx(expected, rel=1e-12)
+    expected = plain.predict(fitting.table) * model.scaling.std + model.scaling.mean
+    assert model.predict(fitting.table) == pytest.approx(expected, rel=1e-12)
 
 
 def test_class_model_predicts_a_probability(twelve_crystals, tmp_path):
     fitting = run(make_fit(make_data(twelve_crystals, target="is_high")), 1)
     values = {"name": "cgcnn", "config": fitting.model.config, "network": fitting.model}
     facts = {"target": "is_high", "unit": "", "task": "classification", "elements": (1,)}
+    facts["threshold"] = None  # a class in the data already
     model = TrainedModel(**values, **facts, scaling=fitting.scaling, training={})
     save_model(model, tmp_path)
-    predicted = load_model(tmp_path).predict(fitting.data.table)
+    predicted = load_model(tmp_path).predict(fitting.table)
     assert predicted.shape == (12,)
     assert ((predicted > 0) & (predicted < 1)).all()
 
 
 def test_large_sets_are_predicted_in_batches(model, fitting, monkeypatch):
-    together = model.predict(fitting.data.table)
-    monkeypatch.setattr("raymat.training.predict.ATOMS_PER_BATCH", 10)
-    assert model.predict(fitting.data.table) == pytest.approx(together, abs=1e-6)
+    together = model.predict(fitting.table)
+    monkeypatch.setattr("raymat.training.predict.SITES_PER_BATCH", 10)
+    assert model.predict(fitting.table) == pytest.approx(together, abs=1e-6)

@@ -7,7 +7,12 @@ import torch
 from pydantic import ValidationError
 
 from raymat.training.config import FitConfig
-from raymat.training.optimizers import learning_rate, make_optimizer, set_learning_rate
+from raymat.training.optimizers import (
+    clip_gradients,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
 
 
 def rates(config, epochs):
@@ -97,6 +102,43 @@ def test_frozen_parameters_are_left_out():
     assert [p is model.weight for group in groups for p in group["params"]] == [True]
 
 
+def clipped(**settings):
+    """Give gradients of lengths 5, 1 and 0 after clipping, and of a tensor without one."""
+    model = torch.nn.ParameterDict(
+        {name: torch.nn.Parameter(torch.zeros(2)) for name in ("long", "short", "zero", "none")}
+    )
+    model["long"].grad = torch.tensor([3.0, -4.0])
+    model["short"].grad = torch.tensor([0.6, 0.8])
+    model["zero"].grad = torch.zeros(2)
+    clip_gradients(model, FitConfig(**settings))
+    assert model["none"].grad is None
+    return {name: p.grad.tolist() for name, p in model.items() if p.grad is not None}
+
+
+def test_all_tensors_are_clipped_as_one_vector():
+    found = clipped(clip_norm=2.0)  # "all" is the default
+    factor = 2.0 / math.sqrt(26.0)
+    assert found["long"] == pytest.approx([3.0 * factor, -4.0 * factor], rel=1e-5)
+    assert found["short"] == pytest.approx([0.6 * factor, 0.8 * factor], rel=1e-5)
+    assert clipped(clip_norm=2.0, clip_per="all") == found
+
+
+def test_each_tensor_is_clipped_by_itself():
+    """Keras' clipnorm, with which MEGNet was trained: what is short enough stays as it is."""
+    found = clipped(clip_norm=2.0, clip_per="tensor")
+    assert found["long"] == pytest.approx([1.2, -1.6], rel=1e-5)
+    assert found["short"] == pytest.approx([0.6, 0.8])
+    assert found["zero"] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("clip_per", ["all", "tensor"])
+@pytest.mark.parametrize("clip_norm", [None, 5.2])
+def test_gradients_that_are_short_enough_stay(clip_per, clip_norm):
+    found = clipped(clip_norm=clip_norm, clip_per=clip_per)
+    assert found["long"] == [3.0, -4.0]
+    assert found["short"] == pytest.approx([0.6, 0.8])
+
+
 @pytest.mark.parametrize("milestones", [(5, 3), (0, 3), (4, 4)])
 def test_milestones_must_ascend(milestones):
     with pytest.raises(ValidationError, match="milestones must be ascending epochs from 1 on"):
@@ -105,7 +147,15 @@ def test_milestones_must_ascend(milestones):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("lr", 0.0), ("lr", float("nan")), ("momentum", 1.0), ("batch_size", 1), ("epochs", 0)],
+    [
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("momentum", 1.0),
+        ("batch_size", 1),
+        ("epochs", 0),
+        ("clip_norm", 0.0),
+        ("clip_per", "layer"),
+    ],
 )
 def test_bounds(key, value):
     with pytest.raises(ValidationError, match=key):

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from raymat.data.crystals import Crystal, CrystalSet
-from raymat.features.graph import batch_graph
-from raymat.features.neighbor_table import NeighborConfig, NeighborTable
-from raymat.features.neighbors import build_neighbor_table
-from raymat.models import load_spec
-from raymat.training.config import FitConfig
-from raymat.training.fit import Fit, FitData
+from raymat.features.neighbor_table import NeighborConfig
+from raymat.features.store import FeatureStore
+from raymat.models import available, load_spec
+from raymat.models._spec import ClosedFormModel, CrystalModel
+from raymat.training.fit import FitData
+from raymat.training.loops import start_fit
 from raymat.tuning.parameters import Alternative, values_reaching
 from raymat.tuning.space import SearchSpace, read_space, shipped_spaces
 
@@ -36,42 +36,62 @@ def searched(section: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def table() -> NeighborTable:
-    """Rock salt, every crystal with its own elements and lattice constant."""
+def features(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Distorted rock salt, every crystal with its own elements and lattice constant.
+
+    Without the distortion much of a descriptor would vanish by symmetry.
+    """
     lattice = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+    moved = 0.5 + np.random.default_rng(1).uniform(-0.1, 0.1, (N_TRAIN + N_VALIDATION, 3))
     crystals = [
         Crystal(
             f"rock-salt-{i}",
             lattice * (4.5 + 0.03 * i),
             np.array([3 + i, 8 + (i % 3) * 8], dtype=np.uint8),
-            np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]),
+            np.array([[0.0, 0.0, 0.0], moved[i]]),
         )
         for i in range(N_TRAIN + N_VALIDATION)
     ]
-    crystal_set = CrystalSet.from_crystals(crystals, pd.DataFrame(index=range(len(crystals))))
-    return build_neighbor_table(crystal_set, NeighborConfig(cutoff=8.0, max_neighbors=16))
+    crystal_set = CrystalSet.from_crystals(crystals)
+    graphs = NeighborConfig(cutoff=8.0, max_neighbors=16).build(crystal_set)
+    return FeatureStore(crystal_set, (graphs,), cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
-def data(table: NeighborTable) -> FitData:
-    rows = np.arange(len(table))
-    targets = np.random.default_rng(0).normal(2.0, 0.5, len(table))
-    return FitData(table, targets, rows[:N_TRAIN], rows[N_TRAIN:], "regression")
+def data(features: FeatureStore) -> FitData:
+    rows = np.arange(len(features.crystals))
+    targets = np.random.default_rng(0).normal(2.0, 0.5, len(rows))
+    return FitData(features, targets, rows[:N_TRAIN], rows[N_TRAIN:], "regression")
+
+
+def test_every_model_has_a_space():
+    assert {space.model for space in SPACES.values()} == set(available())
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_samples_of_a_shipped_space_can_be_built(space: SearchSpace):
-    spec = load_spec(space.model)
+def test_samples_of_a_shipped_space_can_be_built(space: SearchSpace, features: FeatureStore):
+    spec, space = load_spec(space.model), space.decided_by(features.crystals)
     built = set()
     for seed in range(N_SAMPLES):
         values = space.sample(np.random.default_rng(seed))
         config = space.configure(values)
         flat = config.flat()
         assert {key: flat[key] for key in values} == values
-        assert config.training.epochs == space.budget.epochs
+        if spec.fit == "gradient":
+            assert config.training.epochs == space.budget.epochs
         spec.build(config.architecture, "regression")
+        spec.reads(config.architecture)
         built.add(config.model_dump_json())
     assert len(built) == N_SAMPLES
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_what_is_fitted_in_one_call_has_one_epoch(space: SearchSpace):
+    """Nothing could be stopped early, and a budget of epochs would be a lie."""
+    if load_spec(space.model).fit == "closed_form":
+        assert (space.budget.epochs, space.scheduler.name) == (1, "none")
+    else:
+        assert space.budget.epochs > 1
 
 
 def test_cgcnn_needs_no_download():
@@ -101,10 +121,10 @@ def test_cgcnn_covers_the_search_of_its_paper():
 
 @pytest.mark.parametrize(("space", "key", "alternative"), searched("model"))
 def test_every_value_of_a_searched_model_key_gives_another_model(
-    space: SearchSpace, key: str, alternative: Alternative, table: NeighborTable
+    space: SearchSpace, key: str, alternative: Alternative, data: FitData
 ):
     values = alternative.distribution.extremes()
-    models = [behaviour(space, reach(space, alternative) | {key: v}, table) for v in values]
+    models = [behaviour(space, reach(space, alternative) | {key: v}, data) for v in values]
     for i, first in enumerate(models):
         for j, second in enumerate(models[:i]):
             assert first != second, f"{key} = {values[i]!r} and {values[j]!r} give the same model"
@@ -130,23 +150,45 @@ def reach(space: SearchSpace, alternative: Alternative) -> dict[str, Any]:
     return values_reaching(alternative, {p.key: p for p in space.parameters})
 
 
-def behaviour(space: SearchSpace, values: Mapping[str, Any], table: NeighborTable) -> object:
-    """Give the parameter shapes and what the untrained network answers in training mode."""
+def behaviour(space: SearchSpace, values: Mapping[str, Any], data: FitData) -> object:
+    """Give the shapes of what is learned, and what the model answers.
+
+    A network is not trained, and in training mode; a closed form is solved.
+    """
+    space = space.decided_by(data.features.crystals)
     spec, architecture = load_spec(space.model), space.configure(values).architecture
+    view = spec.reads(architecture)
+    table = data.features.find(view.table_config)
     torch.manual_seed(0)
     model = spec.build(architecture, "regression").train()
+    if isinstance(model, ClosedFormModel):
+        targets = torch.tensor(data.targets[data.train])
+        model.solve(view.batch(table, data.train), targets, seed=0)
     torch.manual_seed(0)
     with torch.no_grad():
-        answer = model(batch_graph(table, np.arange(8), spec.graph(architecture)))
-    shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
-    return shapes, answer.tolist()
+        answer = model(view.batch(table, np.arange(8)))
+    return [tuple(tensor.shape) for tensor in learned(model)], answer.tolist()
 
 
 def trained(space: SearchSpace, values: Mapping[str, Any], data: FitData) -> torch.Tensor:
-    """Give the weights after a few epochs."""
-    config = space.configure(values)
-    settings = FitConfig(**(dict(config.training) | {"epochs": N_EPOCHS}))
-    fitting = Fit(load_spec(space.model), config.architecture, settings, data=data, seed=0)
+    """Give what is learned in a few epochs."""
+    config = space.decided_by(data.features.crystals).configure(values)
+    settings = dict(config.training)
+    if "epochs" in settings:
+        settings["epochs"] = N_EPOCHS
+    fitting = start_fit(
+        load_spec(space.model),
+        config.architecture,
+        type(config.training)(**settings),
+        data=data,
+        seed=0,
+    )
     while not fitting.finished:
         fitting.run_epoch()
-    return torch.cat([p.detach().flatten() for p in fitting.model.parameters()])
+    return torch.cat([tensor.detach().double().flatten() for tensor in learned(fitting.model)])
+
+
+def learned(model: CrystalModel[Any]) -> list[torch.Tensor]:
+    """Give what training sets: parameters, or the buffers of a closed form."""
+    closed = isinstance(model, ClosedFormModel)
+    return list(model.buffers() if closed else model.parameters())

@@ -517,7 +517,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown search": (
         {"search": {"name": "bayes"}},
-        "search: 'name' must be one of 'tpe', 'random', 'grid' .*found 'bayes'",
+        "search: 'name' must be one of 'tpe', 'random', 'grid', 'repeat' .*found 'bayes'",
     ),
     "grid of a continuous range": (
         one("training.lr", {"log_uniform": [0.01, 0.1]}) | {"search": {"name": "grid"}},

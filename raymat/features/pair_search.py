@@ -1,0 +1,167 @@
+"""Pairs of atoms closer than a radius, found chunk by chunk over a set of crystals.
+
+The pairs come from pymatgen's compiled linked-cell search, called on arrays. Neighbor tables and
+edge tables are both made of them, so both hold the same neighbors at the same distances.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymat.data.crystals import CrystalSet
+from raymat.errors import DataError
+from raymat.features.shells import SHELL_GAP, Floats, Ints
+
+MAX_SITES = 65_535  # neighbor indices are uint16
+MIN_VOLUME = 1e-3  # Å3; below it the cell is flat
+ATOMS_PER_CHUNK = 1024
+# Å; more than float32 rounding of the cutoff and more than the search's own tolerance.
+SEARCH_SLACK = 1e-5
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A chunk of crystals with coordinates wrapped into the cell; rows count inside the chunk.
+
+    Attributes:
+        lattices: (n_crystals, 3, 3) Å.
+        offsets: (n_crystals + 1,) first atom.
+        positions: (n_atoms, 3) Å.
+        shifts: (n_atoms, 3) whole cells between the given and the wrapped position.
+    """
+
+    lattices: Floats
+    offsets: Ints
+    positions: Floats
+    shifts: Ints
+
+    def first_atoms(self) -> Ints:
+        """(n_atoms,) row of the first atom in the same crystal."""
+        return np.repeat(self.offsets[:-1], np.diff(self.offsets))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Neighbor pairs in any order.
+
+    Attributes:
+        atom: (n,) row in the chunk.
+        neighbor: (n,) row in the chunk.
+        image: (n, 3) cells between the wrapped positions.
+        distance: (n,) Å.
+    """
+
+    atom: Ints
+    neighbor: Ints
+    image: Floats
+    distance: Floats
+
+    def take(self, rows: Ints) -> "Pairs":
+        """Give the pairs of these row numbers, in this order."""
+        return Pairs(self.atom[rows], self.neighbor[rows], self.image[rows], self.distance[rows])
+
+    def local_neighbors(self, cells: Cells) -> Ints:
+        """(n,) index of the neighbor inside its crystal."""
+        local: Ints = self.neighbor - cells.first_atoms()[self.atom]
+        return local
+
+    def given_images(self, cells: Cells) -> Ints:
+        """(n, 3) cells between the positions as they were given, not as they were wrapped."""
+        image = np.rint(self.image).astype(np.int64)
+        shifted: Ints = image + cells.shifts[self.atom] - cells.shifts[self.neighbor]
+        return shifted
+
+
+def check_cells(crystals: CrystalSet) -> None:
+    """Check that every crystal can be searched.
+
+    Raises:
+        DataError: a crystal has more than 65535 sites, a cell without volume, or values that are
+            not finite.
+    """
+
+    def refuse(row: int, found: str) -> DataError:
+        return DataError(f"{crystals.material_ids[row]}: {found}; drop the crystal")
+
+    for row in np.flatnonzero(crystals.n_sites > MAX_SITES)[:1]:
+        raise refuse(row, f"{crystals.n_sites[row]} sites, at most {MAX_SITES} can be held")
+    volumes = np.abs(np.linalg.det(crystals.lattices))
+    for row in np.flatnonzero(~(np.isfinite(volumes) & (volumes > MIN_VOLUME)))[:1]:
+        raise refuse(row, f"the cell has a volume of {volumes[row]:g} Å3")
+    for atom in np.flatnonzero(~np.isfinite(crystals.frac_coords).all(axis=1))[:1]:
+        row = int(np.searchsorted(crystals.offsets, atom, side="right")) - 1
+        found = crystals.frac_coords[atom].tolist()
+        raise refuse(row, f"site {atom - crystals.offsets[row]} has coordinates {found}")
+
+
+def chunks(offsets: Ints) -> Iterator[tuple[int, int]]:
+    """Give (first, past the last) of runs of crystals that hold about 1024 atoms together."""
+    first, n_crystals = 0, len(offsets) - 1
+    while first < n_crystals:
+        fitting = int(np.searchsorted(offsets, offsets[first] + ATOMS_PER_CHUNK, side="right")) - 1
+        last = max(fitting, first + 1)
+        yield first, last
+        first = last
+
+
+def cut_cells(crystals: CrystalSet, first: int, last: int) -> Cells:
+    """Cut out a chunk; wrapped, because the search walks every cell between the given positions."""
+    offsets = crystals.offsets[first : last + 1]
+    given = crystals.frac_coords[offsets[0] : offsets[-1]].astype(np.float64)
+    lattices = np.ascontiguousarray(crystals.lattices[first:last], dtype=np.float64)
+    shifts = np.floor(given)
+    of_atom = np.repeat(lattices, np.diff(offsets), axis=0)
+    return Cells(
+        lattices=lattices,
+        offsets=offsets - offsets[0],
+        positions=np.einsum("ai,aij->aj", given - shifts, of_atom),
+        shifts=shifts.astype(np.int64),
+    )
+
+
+def find_neighbors(cells: Cells, atoms: Ints, radii: Floats, cutoff: float) -> Pairs:
+    """Find the pairs within the radii that are neighbors.
+
+    An image is a neighbor if its distance, rounded to float32 as it is stored, is at most the
+    cutoff. The atom itself is not one; its own images are.
+
+    Args:
+        cells: the chunk.
+        atoms: rows of the atoms to search around, rising.
+        radii: (n_crystals,) Å.
+        cutoff: Å.
+    """
+    pairs = find_pairs(cells, atoms, radii)
+    is_self = (pairs.atom == pairs.neighbor) & (pairs.distance < SHELL_GAP)
+    is_near = pairs.distance.astype(np.float32) <= np.float32(cutoff)
+    return pairs.take(np.flatnonzero(is_near & ~is_self))
+
+
+def find_pairs(cells: Cells, atoms: Ints, radii: Floats) -> Pairs:
+    """Find all pairs within the radii, each atom with itself among them."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    periodic = np.ones(3, dtype=np.int64)
+    centers = cells.positions[atoms]
+    bounds = np.searchsorted(atoms, cells.offsets)
+    crystals = np.flatnonzero(np.diff(bounds))
+    firsts, cuts, lengths = cells.offsets.tolist(), bounds.tolist(), radii.tolist()
+    found = [
+        find_points_in_spheres(
+            cells.positions[firsts[k] : firsts[k + 1]],
+            centers[cuts[k] : cuts[k + 1]],
+            lengths[k],
+            periodic,
+            cells.lattices[k],
+        )
+        for k in crystals.tolist()
+    ]
+    center, neighbor, image, distance = (np.concatenate(part) for part in zip(*found, strict=True))
+    crystal = np.repeat(crystals, [len(part[0]) for part in found])
+    return Pairs(
+        atom=atoms[center + bounds[crystal]],
+        neighbor=neighbor + cells.offsets[crystal],
+        image=image,
+        distance=distance,
+    )

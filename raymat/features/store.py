@@ -1,0 +1,72 @@
+"""The feature tables of a crystal set: at hand, from the cache, or built."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raymat.data.crystals import CrystalSet
+from raymat.features.table import FeatureTable, TableConfig
+from raymat.features.table_cache import default_cache_folder, load_table, store_table, table_key
+
+Builder = Callable[[CrystalSet, Any], FeatureTable]
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """All features of one crystal set that a run may ask for.
+
+    Attributes:
+        crystals: whose features; without their properties, so that no target travels with them.
+        tables: those at hand.
+        cache: the cache's folder; None for the user's own.
+    """
+
+    crystals: CrystalSet
+    tables: tuple[FeatureTable, ...] = ()
+    cache: Path | None = None
+
+    def find(self, config: TableConfig) -> FeatureTable:
+        """Give a table that holds `config`: one at hand, else from the cache, else built here.
+
+        Raises:
+            DataError: a crystal has no usable cell.
+        """
+        for table in self.tables:
+            if table.config.holds(config):
+                return table
+        return find_or_build(self.crystals, config, cache=self.cache)
+
+
+def find_or_build(
+    crystals: CrystalSet,
+    config: TableConfig,
+    *,
+    cache: Path | None = None,
+    build: Builder = lambda crystals, config: config.build(crystals),
+) -> FeatureTable:
+    """Take a table from the cache, or build it and put it there.
+
+    Args:
+        crystals: whose features.
+        config: which features.
+        cache: the cache's folder; None for the user's own.
+        build: how to build it; in this process unless given.
+
+    Raises:
+        DataError: a crystal has no usable cell.
+    """
+    folder, key = cache or default_cache_folder(), table_key(crystals, config)
+    table = load_table(folder, key, config)
+    if table is None:
+        table = build(crystals, config)
+        store_table(folder, key, table)
+    return table
+
+
+def time_build(config: TableConfig, crystals: CrystalSet) -> float:
+    """Give the wall seconds of building a table on one core, without any cache."""
+    start = time.perf_counter()
+    config.build(crystals)
+    return time.perf_counter() - start

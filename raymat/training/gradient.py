@@ -1,0 +1,116 @@
+"""Training by epochs of gradient descent.
+
+Five epochs, a checkpoint and five more give the same weights as ten, because every random choice
+of an epoch is drawn from (seed, epoch) alone.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raymat.config import Config
+from raymat.models._spec import ModelSpec
+from raymat.properties import Task
+from raymat.training.config import FitConfig
+from raymat.training.fit import Fit, FitData
+from raymat.training.optimizers import (
+    clip_gradients,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
+
+
+class GradientFit(Fit):
+    """A network being trained.
+
+    Args:
+        spec: the model.
+        model_config: its configuration.
+        config: training settings.
+        data: rows to learn from and to select by.
+        seed: of the initial weights, the order of the rows and dropout.
+        device: where to train.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        model_config: Config,
+        config: FitConfig,
+        *,
+        data: FitData,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(
+            spec,
+            model_config,
+            data=data,
+            scale_targets=config.target_scaling == "standard",
+            seed=seed,
+            device=device,
+        )
+        self.config = config
+        self.optimizer = make_optimizer(self.model, config)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or early stopping has struck."""
+        if self.epoch >= self.config.epochs:
+            return True
+        waited = self.epoch - (self.best.epoch if self.best else 0)
+        return self.config.patience is not None and waited >= self.config.patience
+
+    def state(self) -> dict[str, Any]:
+        """Give everything that `load_state` needs to continue, as tensors and plain values."""
+        return {**super().state(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state: weights, optimiser, best epoch; schedule and order follow."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        super().load_state(state)
+
+    def train_epoch(self, epoch: int) -> float:
+        """Take one pass over the training rows and give the mean loss."""
+        self.model.train()
+        set_learning_rate(self.optimizer, learning_rate(self.config, epoch))
+        torch.manual_seed(_mix(self.seed, epoch))
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.data.train)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for rows in _batches(order, self.config.batch_size):
+            total += self._step(rows) * len(rows)
+        return float(total) / len(order)
+
+    def _step(self, rows: NDArray[np.int64]) -> Tensor:
+        batch = self.view.batch(self.table, rows).to(self.device)
+        learned = self._learned[torch.from_numpy(rows)].to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = _loss(self.model(batch), learned, task=self.data.task, name=self.config.loss)
+        loss.backward()
+        clip_gradients(self.model, self.config)
+        self.optimizer.step()
+        return loss.detach().double()
+
+
+def _loss(out: Tensor, learned: Tensor, *, task: Task, name: str) -> Tensor:
+    if task == "classification":
+        return F.nll_loss(out, learned.long())
+    pair = out.squeeze(1), learned.to(out.dtype)
+    return F.l1_loss(*pair) if name == "l1" else F.mse_loss(*pair)
+
+
+def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    cuts = list(range(size, len(order), size))
+    if cuts and len(order) - cuts[-1] == 1:
+        cuts.pop()  # a lone crystal joins the batch before it: batch norm needs two values
+    return np.split(order, cuts)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """Give one torch seed for an epoch; SeedSequence keeps neighboring pairs independent."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

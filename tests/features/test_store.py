@@ -1,0 +1,122 @@
+"""The tables of a crystal set: one at hand, one from the cache, or one that is built."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raymat.data.crystals import CrystalSet
+from raymat.features.edge_table import EdgeConfig
+from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.features.neighbors import build_neighbor_table
+from raymat.features.store import FeatureStore, find_or_build
+from raymat.features.table_cache import table_key
+
+SMALL = NeighborConfig(cutoff=4.0, max_neighbors=6)
+WIDE = NeighborConfig(cutoff=6.0, max_neighbors=12)
+
+
+@pytest.fixture
+def no_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever builds a table of neighbors is caught."""
+
+    def refuse(*_: object) -> NeighborTable:
+        raise AssertionError("a table was built")
+
+    monkeypatch.setattr(NeighborConfig, "build", refuse)
+
+
+def same(first: NeighborTable, second: NeighborTable) -> bool:
+    return first.config == second.config and all(
+        np.array_equal(getattr(first, name), getattr(second, name)) for name in first.dtypes
+    )
+
+
+@pytest.mark.usefixtures("no_building")
+@pytest.mark.parametrize("wanted", [SMALL, WIDE, NeighborConfig(cutoff=4.0, max_neighbors=12)])
+def test_a_wider_table_at_hand_serves(tiny_crystals: CrystalSet, tmp_path: Path, wanted) -> None:
+    at_hand = build_neighbor_table(tiny_crystals, WIDE)
+    store = FeatureStore(tiny_crystals, (at_hand,), cache=tmp_path)
+    assert store.find(wanted) is at_hand
+    assert list(tmp_path.iterdir()) == []  # what is at hand is not stored again
+
+
+def test_the_first_table_that_holds_it_is_taken(tiny_crystals: CrystalSet, tmp_path: Path) -> None:
+    tables = tuple(config.build(tiny_crystals) for config in (EdgeConfig(cutoff=6.0), SMALL, WIDE))
+    store = FeatureStore(tiny_crystals, tables, cache=tmp_path)
+    assert store.find(WIDE) is tables[2]
+    assert store.find(SMALL) is tables[1]
+    assert store.find(EdgeConfig(cutoff=5.0)) is tables[0]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        NeighborConfig(cutoff=6.5, max_neighbors=6),
+        NeighborConfig(cutoff=4.0, max_neighbors=13),
+        EdgeConfig(cutoff=3.0),
+    ],
+)
+def test_a_smaller_or_other_table_does_not_serve(
+    tiny_crystals: CrystalSet, tmp_path: Path, wanted
+) -> None:
+    at_hand = build_neighbor_table(tiny_crystals, WIDE)
+    found = FeatureStore(tiny_crystals, (at_hand,), cache=tmp_path).find(wanted)
+    assert found is not at_hand
+    assert found.config == wanted
+    assert same(found, wanted.build(tiny_crystals))
+
+
+def test_what_was_built_comes_from_the_cache(
+    tiny_crystals: CrystalSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = FeatureStore(tiny_crystals, cache=tmp_path).find(SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == [table_key(tiny_crystals, SMALL)]
+    monkeypatch.setattr(NeighborConfig, "build", None)
+    again = FeatureStore(tiny_crystals, cache=tmp_path).find(SMALL)
+    assert same(again, built)
+    assert isinstance(again.distances, np.memmap)
+
+
+def test_other_crystals_miss(tiny_crystals: CrystalSet, tmp_path: Path) -> None:
+    find_or_build(tiny_crystals, SMALL, cache=tmp_path)
+    fewer = tiny_crystals.take(np.array([2, 0]))
+    found = find_or_build(fewer, SMALL, cache=tmp_path)
+    assert same(found, SMALL.build(fewer))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_users_own_cache(
+    tiny_crystals: CrystalSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYMAT_CACHE", str(tmp_path / "mine"))
+    find_or_build(tiny_crystals, SMALL)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [
+        table_key(tiny_crystals, SMALL)
+    ]
+
+
+def test_a_given_builder_is_asked_once(tiny_crystals: CrystalSet, tmp_path: Path) -> None:
+    asked = []
+
+    def build(crystals: CrystalSet, config: NeighborConfig) -> NeighborTable:
+        asked.append((crystals, config))
+        return config.build(crystals)
+
+    for _ in range(2):
+        find_or_build(tiny_crystals, SMALL, cache=tmp_path, build=build)
+    assert asked == [(tiny_crystals, SMALL)]
+
+
+def test_a_store_travels_with_its_tables(twelve_crystals: CrystalSet, tmp_path: Path) -> None:
+    """It is sent to other processes; no target may go with it."""
+    table = build_neighbor_table(twelve_crystals, SMALL)
+    store = FeatureStore(twelve_crystals.without_properties(), (table,), cache=tmp_path)
+    again = pickle.loads(pickle.dumps(store))
+    assert same(again.find(SMALL), table)
+    assert list(again.crystals.properties.columns) == []
+    assert len(again.crystals.properties) == 12
+    assert isinstance(twelve_crystals.properties, pd.DataFrame)
+    assert "y" in twelve_crystals.properties  # the set itself keeps its own
