@@ -25,7 +25,8 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
 from raymat.data.splits import SplitConfig, make_split
 from raymat.features.descriptor_table import DescriptorBatch, DescriptorTable
-from raymat.models.soap_svr import SOAPSVR, SPEC, SOAPSVRConfig, forecast_fit_s
+from raymat.models._svr_forecast import forecast_fit_s
+from raymat.models.soap_svr import SOAPSVR, SPEC, SOAPSVRConfig
 
 ALLOWED_FIT_S = 15.0
 SAME = 1e-9  # relative, of predictions in float64
@@ -54,7 +55,7 @@ def fit_once(table: DescriptorTable, crystals: CrystalSet, targets: np.ndarray, 
     config = SOAPSVRConfig(**SPEC.from_data(crystals))
     train, test = (table.batch(split.rows(part)) for part in ("train", "test"))
     learned = torch.from_numpy(targets[split.rows("train")])
-    forecast_s = forecast_fit_s(config, train, learned)
+    forecast_s = forecast_fit_s(SOAPSVR, config, train, learned)
     model = SOAPSVR(config, "regression").eval()
     start = time.perf_counter()
     model.solve(train, learned, seed=seed)

@@ -92,7 +92,8 @@ class Sides:
 
     def epoch_of_raymat(self, epoch: int) -> float:
         """Train; `run_epoch` less validation. Gives the mean loss."""
-        return self.fit.train_epoch(epoch)
+        self.fit.train_epoch(epoch)
+        return self.fit.training_loss()
 
     def epoch_of_reference(self, epoch: int) -> float:
         """Train; gives the mean loss."""

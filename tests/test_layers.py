@@ -35,7 +35,6 @@ HOMES = {
     "wandb": ("tracking.wandb",),
     "pymatgen": ("data", "features"),
     "torch": ("features", "models", "training", "explain"),
-    "torch_geometric": ("features", "models", "training", "explain"),
     "rich": ("cli",),
     "typer": ("cli",),
     "matplotlib": ("reports",),

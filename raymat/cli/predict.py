@@ -9,12 +9,14 @@ import typer
 from raymat.cli import options
 from raymat.cli.outputs import check_output, refuse_existing, rejected_beside, source_stem
 from raymat.data.limits import MAX_REJECTED
+from raymat.errors import DataError, UnknownElementError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from raymat.data.crystals import CrystalSet
     from raymat.data.readers import LoadedData
+    from raymat.features.table import FeatureTable
     from raymat.training.model_files import TrainedModel
 
 app = typer.Typer(add_completion=False)
@@ -61,6 +63,8 @@ def predict(
 ) -> None:
     """Predict a property of crystals; rows that cannot be used are listed in OUT-rejected.csv.
 
+    An element that the model was not made for is an error, unless --max-rejected is given.
+
     Example: raymat predict --model runs/tune-cgcnn-20250301-101500/best new.parquet -o new.csv
     """
     out = out or Path(f"{source_stem(crystals)}-predictions.parquet")
@@ -76,9 +80,11 @@ def predict(
     trained = load_model(find_model(model))
     limit = MAX_REJECTED if max_rejected is None else max_rejected
     loaded = load_crystals(crystals, max_rejected=limit)
-    usable, rejected_rows = split_usable(trained, loaded, max_rejected=limit)
+    if max_rejected is None:
+        check_elements(trained, loaded.crystals)
+    usable, features, rejected_rows = split_usable(trained, loaded, max_rejected=limit)
     _warn_of_new_elements(trained, usable)
-    table = prediction_table(trained, usable, device)
+    table = prediction_table(trained, usable, features=features, device=device)
     write_table(table, out, unit=trained.unit)
     write_rejected(rejected_rows, rejected_beside(out))
     if not quiet:
@@ -95,12 +101,33 @@ def find_model(folder: Path) -> Path:
     return inside if is_run else folder
 
 
-def split_usable(
-    model: "TrainedModel", loaded: "LoadedData", *, max_rejected: float
-) -> tuple["CrystalSet", "pd.DataFrame"]:
-    """Give the crystals that the model can take, and all rejected rows.
+def check_elements(model: "TrainedModel", crystals: "CrystalSet") -> None:
+    """Check that the model was made for every element of the crystals.
 
     Raises:
+        UnknownElementError: it was not; the message names the elements.
+    """
+    from raymat.features.unknown_elements import name_elements
+
+    unknown = model.view.unknown_elements(crystals)
+    if unknown:
+        elements = tuple(sorted({z for held in unknown.values() for z in held}))
+        first = crystals.material_ids[min(unknown)]
+        raise UnknownElementError(
+            f"{len(unknown):,} of {len(crystals):,} crystals hold elements that this model was not"
+            f" made for: {name_elements(elements)} (the first: {first}); drop these crystals, or"
+            " give --max-rejected SHARE to go on without them",
+            atomic_numbers=elements,
+        )
+
+
+def split_usable(
+    model: "TrainedModel", loaded: "LoadedData", *, max_rejected: float
+) -> tuple["CrystalSet", "FeatureTable", "pd.DataFrame"]:
+    """Give the crystals that the model can take, their features, and all rejected rows.
+
+    Raises:
+        ConfigError: the features do not fit into memory.
         DataError: those it cannot take are more than `max_rejected` of all.
     """
     import numpy as np
@@ -109,14 +136,25 @@ def split_usable(
     from raymat.training.inputs import join_rejected
 
     crystals, view = loaded.crystals, model.view
-    unusable = view.unusable(crystals, find_or_build(crystals, view.table_config))
+    features = find_or_build(crystals, view.table_config)
+    unusable = view.unusable(crystals, features)
     rejected = join_rejected(loaded.rejected, crystals, unusable, max_rejected=max_rejected)
+    if not unusable:
+        return crystals, features, rejected
+    if len(unusable) == len(crystals):
+        raise DataError(
+            f"none of {len(crystals):,} crystals can be used: {rejected.iloc[-1].reason}"
+        )
     kept = np.setdiff1d(np.arange(len(crystals)), list(unusable))
-    return (crystals.take(kept) if unusable else crystals), rejected
+    return crystals.take(kept), features.take(kept), rejected
 
 
 def prediction_table(
-    model: "TrainedModel", crystals: "CrystalSet", device: str = "cpu"
+    model: "TrainedModel",
+    crystals: "CrystalSet",
+    *,
+    features: "FeatureTable",
+    device: str = "cpu",
 ) -> "pd.DataFrame":
     """Give ``material_id, formula, prediction``, one row per crystal, in the model's unit.
 
@@ -125,9 +163,7 @@ def prediction_table(
     import pandas as pd
 
     from raymat.data.composition import reduced_formulas
-    from raymat.features.store import find_or_build
 
-    features = find_or_build(crystals, model.view.table_config)
     return pd.DataFrame(
         {
             "material_id": crystals.material_ids,

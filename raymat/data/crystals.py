@@ -5,7 +5,7 @@ processes without copies and hashed in milliseconds.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,10 @@ class CrystalSet:
         """(n,) atoms per cell."""
         return np.diff(self.offsets)
 
+    def row_of(self, atom: int) -> int:
+        """Give the row of the crystal that an atom belongs to."""
+        return int(np.searchsorted(self.offsets, atom, side="right")) - 1
+
     def take(self, rows: NDArray[np.int64]) -> "CrystalSet":
         """Give the crystals of these row numbers, in this order."""
         counts = self.n_sites[rows]
@@ -82,7 +86,7 @@ class CrystalSet:
         return CrystalSet(
             material_ids=self.material_ids[rows],
             lattices=self.lattices[rows],
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offsets=offsets_of(counts),
             atomic_numbers=self.atomic_numbers[atoms],
             frac_coords=self.frac_coords[atoms],
             properties=self.properties.iloc[rows].reset_index(drop=True),
@@ -103,12 +107,12 @@ class CrystalSet:
         """Join single crystals into a set, in this order."""
         import pandas as pd  # not at the top: models import this module, and must load fast
 
-        counts = [len(c.atomic_numbers) for c in crystals]
+        counts = np.array([len(c.atomic_numbers) for c in crystals], dtype=np.int64)
         empty = pd.DataFrame(index=range(len(crystals)))
         return cls(
             material_ids=np.array([c.material_id for c in crystals], dtype=object),
             lattices=np.array([c.lattice for c in crystals], dtype=np.float64).reshape(-1, 3, 3),
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offsets=offsets_of(counts),
             atomic_numbers=np.concatenate(
                 [np.zeros(0, np.uint8), *[c.atomic_numbers for c in crystals]]
             ).astype(np.uint8),
@@ -117,11 +121,16 @@ class CrystalSet:
         )
 
 
+def offsets_of(counts: NDArray[Any]) -> NDArray[np.int64]:
+    """Give (n + 1,) where each of n consecutive parts begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64, copy=False)
+
+
 def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Join ``arange(start, start + count)`` of every pair into one array, without a loop."""
     total = int(counts.sum())
     if total == 0:
         return np.zeros(0, dtype=np.int64)
-    shifts = np.repeat(starts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+    shifts = np.repeat(starts - offsets_of(counts)[:-1], counts)
     joined: NDArray[np.int64] = np.arange(total, dtype=np.int64) + shifts
     return joined

@@ -4,7 +4,7 @@ Of the 11,484 SOAP features of 87 elements a crystal of three elements has 18; n
 fills in the zeros, except `DescriptorBatch.to_dense`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raymat.data.crystals import ranges
+from raymat.data.crystals import offsets_of, ranges
 from raymat.features.table import FeatureTable, TableConfig
 
 
@@ -45,6 +45,18 @@ class DescriptorBatch:
             values=self.values.to(device),
             offsets=self.offsets.to(device),
             n_features=self.n_features,
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Give the crystals `rows`, in this order; on the CPU only."""
+        starts = self.offsets.numpy()
+        counts = np.diff(starts)[rows]
+        places = torch.from_numpy(ranges(starts[rows], counts))
+        return replace(
+            self,
+            columns=self.columns[places],
+            values=self.values[places],
+            offsets=torch.from_numpy(offsets_of(counts)),
         )
 
     def matmul(self, weight: Tensor) -> Tensor:
@@ -121,14 +133,24 @@ class DescriptorTable(FeatureTable):
             f" {len(self):,} crystals{empty}, {self.nbytes / 1e6:.3g} MB"
         )
 
-    def batch(self, rows: NDArray[np.int64]) -> DescriptorBatch:
-        """Take the crystals `rows`, in this order."""
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Give the table of the crystals `rows`, in this order."""
         counts = np.diff(self.row_offsets)[rows]
         places = ranges(self.row_offsets[rows], counts)
+        return replace(
+            self,
+            row_offsets=offsets_of(counts),
+            columns=self.columns[places],
+            values=self.values[places],
+        )
+
+    def batch(self, rows: NDArray[np.int64]) -> DescriptorBatch:
+        """Give the crystals `rows` as tensors, in this order."""
+        taken = self.take(rows)
         return DescriptorBatch(
-            columns=torch.from_numpy(self.columns[places].astype(np.int64)),
-            values=torch.from_numpy(self.values[places].astype(np.float64)),
-            offsets=torch.from_numpy(running(counts)),
+            columns=torch.from_numpy(taken.columns.astype(np.int64)),
+            values=torch.from_numpy(taken.values),
+            offsets=torch.from_numpy(taken.row_offsets),
             n_features=self.n_features,
         )
 
@@ -142,7 +164,7 @@ class DescriptorTable(FeatureTable):
         counts = np.array([len(columns) for columns, _ in rows], dtype=np.int64)
         return cls(
             config=config,
-            row_offsets=running(counts),
+            row_offsets=offsets_of(counts),
             columns=np.concatenate([np.zeros(0, np.int32), *[columns for columns, _ in rows]]),
             values=np.concatenate([np.zeros(0, np.float64), *[values for _, values in rows]]),
         )
@@ -153,12 +175,7 @@ class DescriptorTable(FeatureTable):
         counts = [np.zeros(0, np.int64), *[np.diff(table.row_offsets) for table in tables]]
         return cls(
             config=config,
-            row_offsets=running(np.concatenate(counts)),
+            row_offsets=offsets_of(np.concatenate(counts)),
             columns=np.concatenate([np.zeros(0, np.int32), *[t.columns for t in tables]]),
             values=np.concatenate([np.zeros(0, np.float64), *[t.values for t in tables]]),
         )
-
-
-def running(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give (n + 1,) offsets of parts with (n,) sizes."""
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

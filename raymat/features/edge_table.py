@@ -6,22 +6,24 @@ enough, in the same order.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raymat.data.crystals import CrystalSet, ranges
+from raymat.data.crystals import CrystalSet, offsets_of, ranges
 from raymat.errors import DataError
 from raymat.features.graph import CrystalGraph
 from raymat.features.pair_search import (
     ATOMS_PER_CHUNK,
     MIN_VOLUME,
+    SEARCH_PACKAGES,
     SEARCH_SLACK,
     Cells,
+    cell_volumes,
     check_cells,
     chunks,
     cut_cells,
@@ -37,6 +39,8 @@ class EdgeConfig(TableConfig):
     """How far neighbors are kept."""
 
     kind: ClassVar[str] = "edges"
+    packages: ClassVar[tuple[str, ...]] = SEARCH_PACKAGES
+    smaller: ClassVar[str] = "lower model.cutoff"
 
     cutoff: float = Field(gt=0.0, le=15.0)  # Å
 
@@ -68,7 +72,7 @@ class EdgeConfig(TableConfig):
 
         A slab or a molecule in vacuum is denser than its cell, so this is no bound for those.
         """
-        volumes = np.abs(np.linalg.det(crystals.lattices))
+        volumes = cell_volumes(crystals.lattices)
         usable = np.isfinite(volumes) & (volumes > MIN_VOLUME)  # others are refused by name
         sphere = 4.0 / 3.0 * np.pi * self.cutoff**3
         n_edges = (crystals.n_sites[usable] ** 2 * sphere / volumes[usable]).sum()
@@ -119,6 +123,21 @@ class EdgeTable(FeatureTable):
         """(n_crystals,) directed edges per cell."""
         return np.diff(self.edge_offsets[self.offsets])
 
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Give the table of the crystals `rows`, in this order."""
+        n_sites = self.n_sites[rows]
+        atoms = ranges(self.offsets[rows], n_sites)
+        # A crystal's edges are consecutive.
+        edges = ranges(self.edge_offsets[self.offsets[rows]], self.n_edges[rows])
+        return replace(
+            self,
+            offsets=offsets_of(n_sites),
+            atomic_numbers=self.atomic_numbers[atoms],
+            edge_offsets=offsets_of(np.diff(self.edge_offsets)[atoms]),
+            indices=self.indices[edges],
+            distances=self.distances[edges],
+        )
+
     @property
     def n_isolated(self) -> NDArray[np.int64]:
         """(n_crystals,) atoms without any neighbor within the table's cutoff."""
@@ -131,8 +150,7 @@ class EdgeTable(FeatureTable):
         if len(has_any):
             # The next atom that has edges begins where this one ends.
             shortest[has_any] = np.minimum.reduceat(self.distances, self.edge_offsets[has_any])
-        running = np.concatenate([[0], np.cumsum(shortest > np.float32(cutoff))])
-        return np.diff(running[self.offsets])
+        return np.diff(offsets_of(shortest > np.float32(cutoff))[self.offsets])
 
     def facts(self) -> dict[str, Any]:
         """Give what a run says of its graphs: size, and atoms that stand alone."""
@@ -181,12 +199,12 @@ def build_edge_table(crystals: CrystalSet, config: EdgeConfig) -> EdgeTable:
     """
     check_cells(crystals)
     parts = list(_search(crystals, config.cutoff))
-    counts = np.concatenate([np.zeros(1, np.int64), *[part.counts for part in parts]])
+    counts = np.concatenate([np.zeros(0, np.int64), *[part.counts for part in parts]])
     return EdgeTable(
         config=config,
         offsets=np.array(crystals.offsets, dtype=np.int64),
         atomic_numbers=np.array(crystals.atomic_numbers, dtype=np.uint8),
-        edge_offsets=np.cumsum(counts),
+        edge_offsets=offsets_of(counts),
         indices=np.concatenate([np.zeros(0, np.uint16), *[part.indices for part in parts]]),
         distances=np.concatenate([np.zeros(0, np.float32), *[part.distances for part in parts]]),
     )
@@ -206,9 +224,9 @@ def concatenate_edge_tables(tables: list[EdgeTable]) -> EdgeTable:
         )
     return EdgeTable(
         config=tables[0].config,
-        offsets=_running(np.concatenate([np.diff(table.offsets) for table in tables])),
+        offsets=offsets_of(np.concatenate([np.diff(table.offsets) for table in tables])),
         atomic_numbers=np.concatenate([table.atomic_numbers for table in tables]),
-        edge_offsets=_running(np.concatenate([np.diff(table.edge_offsets) for table in tables])),
+        edge_offsets=offsets_of(np.concatenate([np.diff(t.edge_offsets) for t in tables])),
         indices=np.concatenate([table.indices for table in tables]),
         distances=np.concatenate([table.distances for table in tables]),
     )
@@ -231,7 +249,7 @@ def batch_edges(table: EdgeTable, rows: NDArray[np.int64], cutoff: float) -> Cry
         kept = np.flatnonzero(distances <= np.float32(cutoff))
         edges, distances, receivers = edges[kept], distances[kept], receivers[kept]
         n_edges = np.bincount(receivers, minlength=len(atoms))
-    first_atom = np.repeat(np.cumsum(n_sites) - n_sites, n_sites)
+    first_atom = np.repeat(offsets_of(n_sites)[:-1], n_sites)
     senders = table.indices[edges] + np.repeat(first_atom, n_edges)
     return CrystalGraph(
         atomic_numbers=torch.from_numpy(table.atomic_numbers[atoms].astype(np.int64)),
@@ -248,11 +266,6 @@ def _common(n_edges: Ints) -> int | None:
     if len(n_edges) == 0 or n_edges[0] == 0 or (n_edges != n_edges[0]).any():
         return None
     return int(n_edges[0])
-
-
-def _running(counts: Ints) -> Ints:
-    """Give (n + 1,) where each of n consecutive parts begins, and where the last one ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
 
 def _search(crystals: CrystalSet, cutoff: float) -> Iterator[_Edges]:

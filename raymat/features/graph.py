@@ -22,6 +22,8 @@ class CrystalGraph:
         crystal_index: (n_atoms,) int64, the crystal of each atom.
         n_sites: (n_crystals,) float, atoms per cell.
         degree: edges per atom when all atoms have equally many, else None.
+        state: (n_crystals, any) what is known of each crystal as a whole, such as a temperature;
+            None where nothing is, as for every crystal that raymat reads from a file.
     """
 
     atomic_numbers: Tensor
@@ -30,6 +32,7 @@ class CrystalGraph:
     crystal_index: Tensor
     n_sites: Tensor
     degree: int | None
+    state: Tensor | None = None
 
     @property
     def n_atoms(self) -> int:

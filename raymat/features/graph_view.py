@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raymat.data.composition import SYMBOLS
-from raymat.data.crystals import CrystalSet, ranges
+from raymat.data.crystals import CrystalSet, offsets_of, ranges
 from raymat.features.edge_table import EdgeConfig, EdgeTable, batch_edges
 from raymat.features.graph import CrystalGraph
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
+from raymat.features.unknown_elements import elements_by_row, name_elements
 
 Pad = Literal["mask", "reference"]
 MAX_ATOMIC_NUMBER = 100  # the last element of the table of element vectors
@@ -57,24 +57,23 @@ class GraphView:
             return batch_edges(table, rows, self.cutoff)
         return batch_graph(table, rows, self)
 
+    def unknown_elements(self, crystals: CrystalSet) -> dict[int, tuple[int, ...]]:
+        """Give the rows with elements beyond the model's table, and which these are."""
+        return elements_by_row(crystals, crystals.atomic_numbers > self.max_atomic_number)
+
     def unusable(self, crystals: CrystalSet, table: NeighborTable | EdgeTable) -> dict[int, str]:
         """Give the rows that the model cannot take, each with the reason."""
         found = dict(self._without_edges(table)) if self.needs_edges else {}
-        for atom in np.flatnonzero(crystals.atomic_numbers > self.max_atomic_number):
-            row = int(np.searchsorted(crystals.offsets, atom, side="right")) - 1
-            atom_z = int(crystals.atomic_numbers[atom])
-            found[row] = f"holds {_name(atom_z)}, which the model's table of elements lacks"
+        for row, elements in self.unknown_elements(crystals).items():
+            found[row] = (
+                f"holds {name_elements(elements)}, which the model's table of elements lacks"
+            )
         return found
 
     def _without_edges(self, table: NeighborTable | EdgeTable) -> Iterator[tuple[int, str]]:
         nearest = nearest_distances(table)
         for row in np.flatnonzero(nearest > np.float32(self.cutoff)):
             yield int(row), f"no atom has a neighbor within {self.cutoff:g} Å"
-
-
-def _name(atomic_number: int) -> str:
-    known = atomic_number <= len(SYMBOLS)
-    return SYMBOLS[atomic_number - 1] if known else f"an element with Z = {atomic_number}"
 
 
 def nearest_distances(table: NeighborTable | EdgeTable) -> NDArray[np.float32]:
@@ -97,7 +96,7 @@ def batch_graph(table: NeighborTable, rows: NDArray[np.int64], view: GraphView) 
     """
     counts = np.diff(table.offsets)[rows]
     atoms = ranges(table.offsets[rows], counts)
-    first_atom = np.repeat(np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+    first_atom = np.repeat(offsets_of(counts)[:-1], counts)
     distances, senders = _nearest(table, atoms, view)
     kept = distances <= view.cutoff
     if view.pad == "reference":

@@ -5,14 +5,15 @@ trial that asks for at most its cutoff and at most its number of neighbors: the 
 canonical order (see `neighbors`), so a smaller graph is a slice of a larger one.
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raymat.data.crystals import CrystalSet
+from raymat.data.crystals import CrystalSet, offsets_of, ranges
+from raymat.features.pair_search import SEARCH_PACKAGES
 from raymat.features.table import FeatureTable, TableConfig
 
 
@@ -20,6 +21,8 @@ class NeighborConfig(TableConfig):
     """Which neighbors are kept."""
 
     kind: ClassVar[str] = "neighbors"
+    packages: ClassVar[tuple[str, ...]] = SEARCH_PACKAGES
+    smaller: ClassVar[str] = "lower model.max_neighbors"
 
     cutoff: float = Field(8.0, gt=0.0, le=15.0)  # Å
     max_neighbors: int = Field(12, ge=1, le=256)
@@ -98,6 +101,19 @@ class NeighborTable(FeatureTable):
     def n_sites(self) -> NDArray[np.int64]:
         """(n_crystals,) atoms per cell."""
         return np.diff(self.offsets)
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Give the table of the crystals `rows`, in this order."""
+        counts = self.n_sites[rows]
+        atoms = ranges(self.offsets[rows], counts)
+        return replace(
+            self,
+            offsets=offsets_of(counts),
+            atomic_numbers=self.atomic_numbers[atoms],
+            indices=self.indices[atoms],
+            distances=self.distances[atoms],
+            n_ambiguous=self.n_ambiguous[rows],
+        )
 
     def facts(self) -> dict[str, Any]:
         """Give what a run says of its graphs: size, and sites that a tie makes ambiguous."""

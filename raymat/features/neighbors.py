@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raymat.data.crystals import CrystalSet, ranges
+from raymat.data.crystals import CrystalSet, offsets_of, ranges
 from raymat.errors import DataError
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.pair_search import (
     SEARCH_SLACK,
     Cells,
+    cell_volumes,
     check_cells,
     chunks,
     cut_cells,
@@ -97,7 +98,7 @@ def concatenate_tables(tables: list[NeighborTable]) -> NeighborTable:
         )
     counts = np.concatenate([np.diff(table.offsets) for table in tables])
     return NeighborTable(
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        offsets=offsets_of(counts),
         atomic_numbers=np.concatenate([table.atomic_numbers for table in tables]),
         indices=np.concatenate([table.indices for table in tables]),
         distances=np.concatenate([table.distances for table in tables]),
@@ -107,8 +108,7 @@ def concatenate_tables(tables: list[NeighborTable]) -> NeighborTable:
 
 
 def _count_per_crystal(flags: Bools, offsets: Ints) -> NDArray[np.int32]:
-    running = np.concatenate([[0], np.cumsum(flags)])
-    counts: NDArray[np.int32] = np.diff(running[offsets]).astype(np.int32)
+    counts: NDArray[np.int32] = np.diff(offsets_of(flags)[offsets]).astype(np.int32)
     return counts
 
 
@@ -127,7 +127,7 @@ def _first_radii(cells: Cells, max_neighbors: int) -> Floats:
     ones sort too many pairs.
     """
     n_sites = np.maximum(np.diff(cells.offsets), 1)
-    volumes = np.abs(np.linalg.det(cells.lattices)) / n_sites
+    volumes = cell_volumes(cells.lattices) / n_sites
     radii: Floats = np.cbrt(0.75 / np.pi * (1.7 * max_neighbors + 2.0) * volumes)
     return radii
 

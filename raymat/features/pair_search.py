@@ -13,6 +13,8 @@ from raymat.data.crystals import CrystalSet
 from raymat.errors import DataError
 from raymat.features.shells import SHELL_GAP, Floats, Ints
 
+# The compiled search is in either, by age.
+SEARCH_PACKAGES = ("pymatgen", "pymatgen-core")
 MAX_SITES = 65_535  # neighbor indices are uint16
 MIN_VOLUME = 1e-3  # Å3; below it the cell is flat
 ATOMS_PER_CHUNK = 1024
@@ -73,6 +75,13 @@ class Pairs:
         return shifted
 
 
+def cell_volumes(lattices: Floats) -> Floats:
+    """(n_crystals,) Å3 of (n_crystals, 3, 3) cells; nan where one is not finite."""
+    with np.errstate(invalid="ignore"):
+        volumes: Floats = np.abs(np.linalg.det(lattices))
+    return volumes
+
+
 def check_cells(crystals: CrystalSet) -> None:
     """Check that every crystal can be searched.
 
@@ -86,11 +95,11 @@ def check_cells(crystals: CrystalSet) -> None:
 
     for row in np.flatnonzero(crystals.n_sites > MAX_SITES)[:1]:
         raise refuse(row, f"{crystals.n_sites[row]} sites, at most {MAX_SITES} can be held")
-    volumes = np.abs(np.linalg.det(crystals.lattices))
+    volumes = cell_volumes(crystals.lattices)
     for row in np.flatnonzero(~(np.isfinite(volumes) & (volumes > MIN_VOLUME)))[:1]:
         raise refuse(row, f"the cell has a volume of {volumes[row]:g} Å3")
     for atom in np.flatnonzero(~np.isfinite(crystals.frac_coords).all(axis=1))[:1]:
-        row = int(np.searchsorted(crystals.offsets, atom, side="right")) - 1
+        row = crystals.row_of(int(atom))
         found = crystals.frac_coords[atom].tolist()
         raise refuse(row, f"site {atom - crystals.offsets[row]} has coordinates {found}")
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from raymat.data.crystals import offsets_of
+
 SHELL_GAP = 1e-4  # Å
 # Distances are compared as whole numbers of 1e-12 Å: (atom, distance) then fits one integer,
 # which sorts faster than two keys, and the result cannot depend on what else is sorted with it.
@@ -74,7 +76,7 @@ def group_into_shells(atoms: Ints, distances: Floats, n_atoms: int) -> Shells:
     return Shells(
         pairs=pairs,
         distances=distances[pairs],
-        atom_starts=np.concatenate([[0], np.cumsum(counts)]),
+        atom_starts=offsets_of(counts),
         shell=shell,
         shell_starts=np.append(np.flatnonzero(is_first), len(pairs)),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from raymat.config import Config
 from raymat.data.composition import SYMBOLS
 from raymat.data.crystals import CrystalSet
 from raymat.errors import DataError
@@ -24,13 +25,15 @@ from raymat.features.descriptor_table import DescriptorBatch, DescriptorTable
 from raymat.features.pair_search import check_cells
 from raymat.features.soap_vectors import SoapVectors
 from raymat.features.table import TableConfig
+from raymat.features.unknown_elements import elements_by_row, name_elements
 
 
-class SoapConfig(TableConfig):
+class SoapFields(Config):
     """Which SOAP vectors; defaults as in Abenza's thesis, and DScribe's where it is silent.
 
     Attributes:
         species: atomic numbers that may occur, ascending; they decide the length of the vectors.
+            None where the data are still to decide them.
         r_cut: Å; the radial functions have decayed there.
         n_max: radial functions; with more than 8, DScribe's are not orthonormal any more.
         l_max: highest degree of the spherical harmonics.
@@ -43,25 +46,35 @@ class SoapConfig(TableConfig):
             average, odd l vanish for the last two: each pair of atoms is seen from both ends.
     """
 
-    kind: ClassVar[str] = "soap"
-    species: tuple[int, ...]
-    r_cut: float = Field(5.0, gt=1.0, le=15.0)
+    species: tuple[int, ...] | None = None
+    r_cut: float = Field(5.0, gt=1.0, le=15.0)  # Å
     n_max: int = Field(1, ge=1, le=8)
     l_max: int = Field(2, ge=0, le=10)
-    sigma: float = Field(1.0, ge=0.05, le=5.0)
+    sigma: float = Field(1.0, ge=0.05, le=5.0)  # Å
     rbf: Literal["gto", "polynomial"] = "gto"
     average: Literal["inner", "outer"] = "inner"
     compression: Literal["off", "mu2", "mu1nu1", "crossover"] = "off"
 
     @field_validator("species")
     @classmethod
-    def _check_species(cls, species: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_species(cls, species: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if species is None:
+            return None
         in_range = all(1 <= z <= len(SYMBOLS) for z in species)
         if not species or not in_range or list(species) != sorted(set(species)):
             raise ValueError(
                 f"must be ascending atomic numbers from 1 to {len(SYMBOLS)}, each once"
             )
         return species
+
+
+class SoapConfig(SoapFields, TableConfig):
+    """Which SOAP vectors are computed: `SoapFields` with the species known."""
+
+    kind: ClassVar[str] = "soap"
+    packages: ClassVar[tuple[str, ...]] = ("dscribe",)
+
+    species: tuple[int, ...]
 
     @property
     def n_features(self) -> int:
@@ -164,22 +177,21 @@ class SoapView:
             raise ValueError(f"the table ({table.config!r}) does not hold the view ({self})")
         return table.batch(rows)
 
+    def unknown_elements(self, crystals: CrystalSet) -> dict[int, tuple[int, ...]]:
+        """Give the rows with elements that are not among the species, and which these are."""
+        return elements_by_row(crystals, _is_unknown(crystals, self.config))
+
     def unusable(self, crystals: CrystalSet, table: DescriptorTable) -> dict[int, str]:
         """Give the rows with an element that the descriptor was not made for, with its name."""
         del table
-        unknown: dict[int, set[int]] = {}
-        for atom in np.flatnonzero(_is_unknown(crystals, self.config)):
-            row = int(np.searchsorted(crystals.offsets, atom, side="right")) - 1
-            unknown.setdefault(row, set()).add(int(crystals.atomic_numbers[atom]))
-        return {row: self._reason(sorted(elements)) for row, elements in unknown.items()}
+        unknown = self.unknown_elements(crystals)
+        return {row: self._reason(elements) for row, elements in unknown.items()}
 
-    def _reason(self, elements: list[int]) -> str:
-        names = [SYMBOLS[z - 1] if z <= len(SYMBOLS) else f"element {z}" for z in elements]
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        verb = "is" if len(names) == 1 else "are"
+    def _reason(self, elements: tuple[int, ...]) -> str:
+        verb = "is" if len(elements) == 1 else "are"
         return (
-            f"holds {listed}, which {verb} not among the {len(self.config.species)} elements "
-            "the descriptor was made for"
+            f"holds {name_elements(elements)}, which {verb} not among the"
+            f" {len(self.config.species)} elements the descriptor was made for"
         )
 
 

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from raymat.data.crystals import CrystalSet
 from raymat.errors import ConfigError
+from raymat.features.pair_search import check_cells
 from raymat.features.soap import SoapConfig, count_elements
+from raymat.features.table import COPIES
 
 # DScribe's own: the Gaussian of an atom has decayed to this where its search for neighbors ends.
 _DECAY = 1e-3
 _GRID = 100  # points of DScribe's integration along r, for polynomial radial functions
-_COPIES = 2  # parts are joined into a table while they are still held
 
 Floats = NDArray[np.float64]
 
@@ -39,11 +40,16 @@ class SoapForecast:
 
     def peak_bytes(self, n_workers: int = 1) -> int:
         """Give the most memory taken while processes compute side by side and one joins."""
-        return _COPIES * self.table_bytes + n_workers * self.working_bytes
+        return COPIES * self.table_bytes + n_workers * self.working_bytes
 
 
 def forecast(config: SoapConfig, crystals: CrystalSet) -> SoapForecast:
-    """Tell what the vectors of some crystals will cost, in milliseconds."""
+    """Tell what the vectors of some crystals will cost, in milliseconds.
+
+    Raises:
+        DataError: a crystal has no usable cell.
+    """
+    check_cells(crystals)
     working = count_working_bytes(config, crystals)
     largest = int(working.argmax()) if len(crystals) else -1
     return SoapForecast(
@@ -69,6 +75,7 @@ def check_memory(
 
     Raises:
         ConfigError: they need more; the message says how much, and what to do.
+        DataError: a crystal has no usable cell.
     """
     told = forecast(config, crystals)
     needed = told.peak_bytes(n_workers)
@@ -76,7 +83,7 @@ def check_memory(
         return
     raise ConfigError(
         f"SOAP vectors of {told.n_features:,} features for {len(crystals):,} crystals take up to "
-        f"{_size(needed)} ({told.n_values:,} values, {_COPIES} × {_size(told.table_bytes)}; "
+        f"{_size(needed)} ({told.n_values:,} values, {COPIES} × {_size(told.table_bytes)}; "
         f"{n_workers} × {_size(told.working_bytes)} at work on {told.largest}), "
         f"{_size(available_bytes)} are free; "
         f"{_advice(config, crystals, available_bytes, n_workers)}"

@@ -26,10 +26,14 @@ class TableConfig(Config):
     Attributes:
         kind: what a stored table of it is, such as "neighbors"; part of its key in the cache.
         version: to be raised with every change of what `build` returns.
+        packages: distributions that compute it; another version of one may give other numbers.
+        smaller: what a user can do to make a table smaller, for messages.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ()
+    smaller: ClassVar[str]
 
     @classmethod
     @abstractmethod
@@ -79,8 +83,8 @@ class TableConfig(Config):
         if needed > available_bytes:
             raise ConfigError(
                 f"{self.kind} of {len(crystals):,} crystals ({self!r}) take up to"
-                f" {needed / 1e9:.3g} GB, {available_bytes / 1e9:.3g} GB are free; lower"
-                " model.cutoff or model.max_neighbors, or take fewer crystals"
+                f" {needed / 1e9:.3g} GB, {available_bytes / 1e9:.3g} GB are free;"
+                f" {self.smaller}, or take fewer crystals"
             )
 
 
@@ -101,6 +105,10 @@ class FeatureTable:
     @property
     def n_sites(self) -> NDArray[np.int64]:
         """(n_crystals,) places that each crystal takes in a batch."""
+        raise NotImplementedError  # abstract
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Give the table of the crystals `rows`, in this order: what `build` makes of them."""
         raise NotImplementedError  # abstract
 
     @property
@@ -143,6 +151,9 @@ class FeatureView(Protocol):
 
     def batch(self, table: Any, rows: NDArray[np.int64]) -> Batch:
         """Take the crystals `rows` out of a table that holds `table_config`."""
+
+    def unknown_elements(self, crystals: CrystalSet) -> dict[int, tuple[int, ...]]:
+        """Give the rows with elements that the model was not made for, and which these are."""
 
     def unusable(self, crystals: CrystalSet, table: Any) -> dict[int, str]:
         """Give the rows that the model cannot take, each with the reason."""

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 import uuid
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,13 @@ def default_cache_folder() -> Path:
 
 
 def table_key(crystals: CrystalSet, config: TableConfig) -> str:
-    """Hash what a table depends on: cells, elements, coordinates, parameters.
+    """Hash what a table depends on: cells, elements, coordinates, parameters, and what computes it.
 
     Names and properties of the crystals are no part of it.
     """
     digest = hashlib.sha256()
-    digest.update(f"{config.kind} {config.version} {config.model_dump_json()}".encode())
+    made_by = {name: _installed(name) for name in config.packages}
+    digest.update(f"{config.kind} {config.version} {made_by} {config.model_dump_json()}".encode())
     parts: tuple[tuple[NDArray[Any], str], ...] = (
         (crystals.lattices, "<f8"),
         (crystals.offsets, "<i8"),
@@ -105,6 +107,14 @@ def store_table(folder: Path, key: str, table: FeatureTable) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _installed(package: str) -> str | None:
+    """Give the version of a package, without importing it; None where there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def _read(stored: Path, key: str, config: TableConfig) -> FeatureTable:
     header = _Header.model_validate_json((stored / _HEADER).read_bytes())
     if header.key != key or header.kind != config.kind:
@@ -124,7 +134,9 @@ def _read_array(stored: Path, name: str, dtype: str, header: _Header) -> NDArray
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype.str != dtype or array.shape != header.shapes[name]:
         raise ValueError(f"{path.name} holds {array.dtype.str} {array.shape}")
-    return array
+    # As a plain array on the mapped memory: a memmap itself is pickled with a copy of it, so every
+    # process of Ray that reads the table would hold its own.
+    return np.asarray(array)
 
 
 def _write(partial: Path, key: str, table: FeatureTable) -> None:

@@ -5,13 +5,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
 
-from raymat.config import Config
 from raymat.data.crystals import CrystalSet
 from raymat.errors import ConfigError
 from raymat.features.descriptor_table import DescriptorBatch
-from raymat.features.soap import SoapConfig, SoapView
+from raymat.features.soap import SoapConfig, SoapFields, SoapView
 
 FixedScaling = Literal["none", "norm", "sqrt"]
 """Scalings of a vector that need no other vector; all of them leave zeros zero.
@@ -22,32 +20,12 @@ many powers of ten.
 """
 
 
-class SoapModelConfig(Config):
-    """Which SOAP vectors a model reads: the fields, defaults and bounds of `SoapConfig`.
+class SoapModelConfig(SoapFields):
+    """Which SOAP vectors a model reads.
 
     `species` None means the elements of the data, filled in before anything is computed (see
     `elements_of`).
     """
-
-    species: tuple[int, ...] | None = None
-    r_cut: float = Field(5.0, gt=1.0, le=15.0)  # Å
-    n_max: int = Field(1, ge=1, le=8)
-    l_max: int = Field(2, ge=0, le=10)
-    sigma: float = Field(1.0, ge=0.05, le=5.0)  # Å
-    rbf: Literal["gto", "polynomial"] = "gto"
-    average: Literal["inner", "outer"] = "inner"
-    compression: Literal["off", "mu2", "mu1nu1", "crossover"] = "off"
-
-    @field_validator("species")
-    @classmethod
-    def _usable_species(cls, species: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if species is None:
-            return None
-        try:
-            return SoapConfig(species=species).species
-        except ValidationError as cause:
-            message = str(cause.errors()[0]["msg"])
-            raise ValueError(message.removeprefix("Value error, ")) from cause
 
     @property
     def soap(self) -> SoapConfig:
@@ -61,7 +39,7 @@ class SoapModelConfig(Config):
                 "model.species is not set, so the length of the SOAP vectors is not known; take"
                 " the elements of the data, or set it to their atomic numbers, ascending"
             )
-        return SoapConfig(**{name: getattr(self, name) for name in SoapConfig.model_fields})
+        return SoapConfig(**{name: getattr(self, name) for name in SoapFields.model_fields})
 
 
 def soap_view(config: SoapModelConfig) -> SoapView:

@@ -39,6 +39,9 @@ class ClosedFormModel(CrystalModel[BatchT]):
     what it is given by `load_state_dict`.
     """
 
+    def prepare(self) -> None:
+        """Import what `solve` needs, so that its time is that of the fit alone."""
+
     def solve(self, batch: BatchT, targets: Tensor, *, seed: int) -> None:
         """Fit to all training rows: targets (n_crystals,), scaled, or classes 0 and 1."""
         raise NotImplementedError  # abstract: every model file overrides it

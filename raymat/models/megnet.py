@@ -33,7 +33,14 @@ CENTERS_BEYOND_CUTOFF = 1.0  # Å: 0-5 for a cutoff of 4 and 0-6 for 5, in all p
 
 
 class MEGNetConfig(Config):
-    """Sizes and choices of MEGNet; defaults are those of the authors' code."""
+    """Sizes and choices of MEGNet; defaults are those of the authors' code.
+
+    Attributes:
+        state_dim: numbers that the state starts with. They come from `CrystalGraph.state`; crystals
+            read from a file carry none, and then they are zeros, as the authors have it for the
+            Materials Project: of the first layer of the state only the bias acts, but its weights
+            are part of the authors' files.
+    """
 
     cutoff: float = Field(4.0, gt=0.5, le=8.0)  # Å; all neighbors within it count
     n_blocks: int = Field(3, ge=1, le=12)
@@ -45,7 +52,7 @@ class MEGNetConfig(Config):
     set2set: Recurrence = "reference"
     n_centers: int = Field(100, ge=2, le=1000)  # Gaussians between 0 and the cutoff + 1 Å
     width: float = Field(0.5, ge=0.02, le=5.0)  # Å, of a Gaussian
-    state_dim: int = Field(2, ge=1, le=1024)  # numbers the state starts with, all 0
+    state_dim: int = Field(2, ge=1, le=1024)
     dropout: float = Field(0.0, ge=0.0, le=0.9)  # of every block's output, and before the head
 
 
@@ -225,7 +232,7 @@ class MEGNet(CrystalModel[CrystalGraph]):
     def forward(self, graph: CrystalGraph) -> Tensor:
         """Predict a batch; see `CrystalModel`."""
         bonds = bond_graph(graph)
-        x = self._start(graph.atomic_numbers, bonds)
+        x = self._start(graph, bonds)
         for block in self.blocks:
             x = x + block(x, bonds)
         crystals = torch.cat(
@@ -241,12 +248,13 @@ class MEGNet(CrystalModel[CrystalGraph]):
             return torch.cat([F.logsigmoid(-out), F.logsigmoid(out)], dim=1)
         return out
 
-    def _start(self, atomic_numbers: Tensor, graph: BondGraph) -> Attributes:
+    def _start(self, graph: CrystalGraph, bonds: BondGraph) -> Attributes:
         """Give the attributes before the first block."""
-        elements = self.elements(atomic_numbers)
-        distances, place = torch.unique(graph.distances, return_inverse=True)
-        n_crystals = len(graph.atoms_of_crystals.totals)
-        state = elements.new_zeros(n_crystals, self.config.state_dim)
+        elements = self.elements(graph.atomic_numbers)
+        distances, place = torch.unique(bonds.distances, return_inverse=True)
+        state = elements.new_zeros(graph.n_crystals, self.config.state_dim)
+        if graph.state is not None:
+            state = graph.state.to(state.dtype)
         x: Attributes = self.nets(Attributes(elements, self.expand(distances), state))
         return Attributes(x.atoms, x.bonds.index_select(0, place), x.state)
 

@@ -8,7 +8,6 @@ crystal in place of its pooled atom vector,
 Of x's thousands of features a crystal has a few dozen, so the first product runs over these alone.
 """
 
-import math
 from dataclasses import replace
 
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raymat.features.descriptor_table import DescriptorBatch
-from raymat.models._layers import Head
+from raymat.models._layers import LN_2, Head
 from raymat.models._soap_fields import (
     FixedScaling,
     SoapModelConfig,
@@ -26,8 +25,6 @@ from raymat.models._soap_fields import (
 )
 from raymat.models._spec import CrystalModel, ModelSpec
 from raymat.properties import Task
-
-LN_2 = math.log(2.0)  # softplus(0)
 
 
 class SOAPMLPConfig(SoapModelConfig):

@@ -10,9 +10,9 @@ spreads less than that, such as the Poisson ratio (standard deviation 0.06), is 
 more than a constant. The time of a fit grows at least with the square of the number of crystals.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ from raymat.models._soap_fields import (
     soap_view,
 )
 from raymat.models._spec import ClosedFormModel, ModelSpec
+from raymat.models._svr_forecast import slow_fit_warning
 from raymat.properties import Task
 
 if TYPE_CHECKING:
@@ -42,10 +43,6 @@ CACHE_MB = 500  # of kernel values during a fit: all of 7,900 crystals, in float
 N_FOLDS = 5  # of the cross-validation behind class probabilities, as in libsvm
 CHUNK_VALUES = 4_000_000  # float64 that one step of a prediction may fill in, 32 MB
 SAME = 1e-12  # relative: values that spread less than this are one number and its rounding
-
-WARN_ROWS = 20_000  # training crystals from which on a command says how long a fit will take
-FORECAST_ROWS = (500, 1000, 2000)
-LEAST_EXPONENT = 2.0  # a fit sees every pair of crystals, though small ones are faster than that
 
 
 class SOAPSVRConfig(SoapModelConfig):
@@ -115,6 +112,11 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
         value belongs to are not counted.
         """
         return sum(buffer.numel() for buffer in self.buffers() if buffer.is_floating_point())
+
+    def prepare(self) -> None:
+        """Import scikit-learn."""
+        import sklearn.calibration
+        import sklearn.svm  # noqa: F401
 
     def solve(self, batch: DescriptorBatch, targets: Tensor, *, seed: int) -> None:
         """Fit to all training rows: targets (n_crystals,), scaled, or classes 0 and 1.
@@ -199,61 +201,6 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
             )
 
 
-def forecast_fit_s(
-    config: SOAPSVRConfig, batch: DescriptorBatch, targets: Tensor, *, task: Task = "regression"
-) -> float:
-    """Give the seconds that a fit will take on one core of this machine, measured on small fits.
-
-    Random parts of 500, 1,000 and 2,000 crystals are fitted. A straight line through the
-    logarithms of size and time, but no flatter than the square of the size, leads from the
-    largest part to all crystals. What does not fit the cache of kernel values (`CACHE_MB`) is
-    computed again and again, so for much larger sets this is on the low side.
-
-    Args:
-        config: of the model.
-        batch: all training crystals.
-        targets: (n_crystals,) as `SOAPSVR.solve` takes them.
-        task: regression or classification.
-
-    Raises:
-        DataError: as `SOAPSVR.solve`.
-    """
-    import sklearn.calibration  # before the clock runs
-    import sklearn.svm  # noqa: F401
-
-    x, order = _matrix(batch), _random_order(targets.double().numpy(), task)
-    sizes = sorted({min(size, len(order)) for size in FORECAST_ROWS})
-    times = [_fit_time_s(SOAPSVR(config, task), x, targets, order[:size]) for size in sizes]
-    slope = np.polyfit(np.log(sizes), np.log(times), 1)[0] if len(sizes) > 1 else LEAST_EXPONENT
-    exponent = max(LEAST_EXPONENT, float(slope))
-    return float(times[-1] * (len(order) / sizes[-1]) ** exponent)
-
-
-def slow_fit_warning(
-    config: SOAPSVRConfig, batch: DescriptorBatch, targets: Tensor, *, task: Task = "regression"
-) -> str | None:
-    """Give a line with a time forecast above `WARN_ROWS` training crystals, else None.
-
-    Arguments and errors are those of `forecast_fit_s`.
-    """
-    n_crystals = batch.n_crystals
-    if n_crystals <= WARN_ROWS:
-        return None
-    duration = _duration(forecast_fit_s(config, batch, targets, task=task))
-    measured = ", ".join(f"{n:,}" for n in FORECAST_ROWS)
-    return (
-        f"soap_svr: a fit to {n_crystals:,} crystals will take about {duration} on one core, and"
-        f" its time grows at least with the square of their number (measured on {measured} of"
-        " them); train on fewer crystals, or take another model, such as soap_mlp"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _fit_classes(machine: Any, x: "csr_matrix", y: Floats, *, seed: int) -> tuple[Any, Tensor]:
     """Fit a classifier and the A and B of its probabilities."""
     from sklearn.calibration import CalibratedClassifierCV
@@ -295,23 +242,6 @@ def _largest(batch: DescriptorBatch) -> Tensor:
     return found.where(found > 0, found.max())
 
 
-def _random_order(targets: Floats, task: Task) -> NDArray[np.int64]:
-    """Give all rows in random order; of classes, a few of either first."""
-    order = np.random.default_rng(0).permutation(len(targets))
-    if task == "regression":
-        return order
-    of_class = [order[targets[order] == label][:N_FOLDS] for label in (0, 1)]
-    first = np.concatenate(of_class)
-    return np.concatenate([first, order[~np.isin(order, first)]])
-
-
-def _fit_time_s(model: SOAPSVR, x: "csr_matrix", targets: Tensor, rows: NDArray[np.int64]) -> float:
-    part, learned = _batch(x[rows]), targets[torch.from_numpy(rows)]
-    start = time.perf_counter()
-    model.solve(part, learned, seed=0)
-    return time.perf_counter() - start
-
-
 def _matrix(batch: DescriptorBatch) -> "csr_matrix":
     """Give scipy's form of a batch, with the 32-bit indices that libsvm takes."""
     from scipy.sparse import csr_matrix
@@ -338,6 +268,6 @@ SPEC = ModelSpec(
     build=SOAPSVR,
     reads=soap_view,
     fit="closed_form",
-    warn=slow_fit_warning,
+    warn=partial(slow_fit_warning, SOAPSVR),
     from_data=elements_of,
 )

@@ -20,7 +20,18 @@ Status = Literal["running", "complete", "interrupted", "failed"]
 Listener = Callable[[Event], None]
 # Events from which on a run has work to lose.
 _BEGINNINGS = ("search_started", "trial_started", "cell_started")
-PACKAGES = ("raymat", "ray", "torch", "optuna", "numpy", "pymatgen", "scikit-learn", "pandas")
+PACKAGES = (
+    "raymat",
+    "ray",
+    "torch",
+    "optuna",
+    "numpy",
+    "scipy",
+    "pymatgen",
+    "dscribe",
+    "scikit-learn",
+    "pandas",
+)
 
 
 class RunDirectory:

@@ -44,19 +44,23 @@ class ClosedFormFit(Fit):
             seed=seed,
         )
         self.config = config
+        self.model.prepare()
 
     @property
     def finished(self) -> bool:
         """Whether the solution is there."""
         return self.epoch > 0
 
-    def train_epoch(self, epoch: int) -> float:
-        """Solve; the loss is the mean squared error over at most `LOSS_ROWS` training rows."""
+    def train_epoch(self, epoch: int) -> None:
+        """Solve."""
         del epoch
         rows = self.data.train
         learned = self._learned[torch.from_numpy(rows)]
         self.model.solve(self.view.batch(self.table, rows), learned, seed=self.seed)
-        some = rows[:LOSS_ROWS]
+
+    def training_loss(self) -> float:
+        """Give the mean squared error over at most `LOSS_ROWS` training rows, scaled."""
+        some = self.data.train[:LOSS_ROWS]
         wanted = self.scaling.scale(self.data.targets[some])
         errors = self.scaling.scale(self.predict(some)) - wanted
         return float(np.square(errors).mean())

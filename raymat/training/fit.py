@@ -4,6 +4,7 @@ A `Fit` is stepped epoch by epoch, can be stopped after any epoch and continued 
 `GradientFit` learns by epochs of a network; `ClosedFormFit` has one epoch, the solution.
 """
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -53,12 +54,14 @@ class EpochMetrics:
         train_loss: mean loss on scaled targets over the training rows, as they were met.
         val_score: validation MAE in the target's unit, or AUC for classes.
         time_s: wall seconds of training and validation.
+        train_time_s: wall seconds of training alone; nan in logs of earlier versions.
     """
 
     epoch: int
     train_loss: float
     val_score: float
     time_s: float
+    train_time_s: float = math.nan
 
 
 class Fit:
@@ -110,8 +113,12 @@ class Fit:
         """Whether no epoch is left."""
 
     @abstractmethod
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch and give its loss."""
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch."""
+
+    @abstractmethod
+    def training_loss(self) -> float:
+        """Give the loss of the epoch just trained."""
 
     @property
     def n_parameters(self) -> int:
@@ -125,7 +132,9 @@ class Fit:
             DivergedError: the loss or a validation prediction is not finite.
         """
         start, epoch = time.perf_counter(), self.epoch + 1
-        loss = self.train_epoch(epoch)
+        self.train_epoch(epoch)
+        train_time_s = time.perf_counter() - start
+        loss = self.training_loss()
         predictions = self.predict(self.data.validation)
         if not (np.isfinite(loss) and np.isfinite(predictions).all()):
             raise DivergedError(
@@ -135,7 +144,7 @@ class Fit:
             )
         targets = self.data.targets[self.data.validation]
         score = validation_score(self.data.task, targets, predictions)
-        metrics = EpochMetrics(epoch, loss, score, time.perf_counter() - start)
+        metrics = EpochMetrics(epoch, loss, score, time.perf_counter() - start, train_time_s)
         self._keep(metrics)
         return metrics
 

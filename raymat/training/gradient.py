@@ -4,6 +4,7 @@ Five epochs, a checkpoint and five more give the same weights as ten, because ev
 of an epoch is drawn from (seed, epoch) alone.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class GradientFit(Fit):
             device=device,
         )
         self.config = config
+        self._loss = math.nan  # of the last epoch
         self.optimizer = make_optimizer(self.model, config)
 
     @property
@@ -75,8 +77,8 @@ class GradientFit(Fit):
         self.optimizer.load_state_dict(state["optimizer"])
         super().load_state(state)
 
-    def train_epoch(self, epoch: int) -> float:
-        """Take one pass over the training rows and give the mean loss."""
+    def train_epoch(self, epoch: int) -> None:
+        """Take one pass over the training rows."""
         self.model.train()
         set_learning_rate(self.optimizer, learning_rate(self.config, epoch))
         torch.manual_seed(_mix(self.seed, epoch))
@@ -84,7 +86,11 @@ class GradientFit(Fit):
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for rows in _batches(order, self.config.batch_size):
             total += self._step(rows) * len(rows)
-        return float(total) / len(order)
+        self._loss = float(total) / len(order)
+
+    def training_loss(self) -> float:
+        """Give the mean loss over the training rows, as they were met."""
+        return self._loss
 
     def _step(self, rows: NDArray[np.int64]) -> Tensor:
         batch = self.view.batch(self.table, rows).to(self.device)

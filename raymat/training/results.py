@@ -71,7 +71,7 @@ class FitResult:
         scaling: between network output and the target's unit.
         predictions: (n_crystals,) of all crystals; nan for those that the model cannot read.
         epochs: epochs trained.
-        train_time_s: wall seconds of these epochs, without the making of features.
+        train_time_s: wall seconds of training in these epochs, without validation.
         featurize_time_s: wall seconds that the making of features took inside the fit.
         n_parameters: numbers that training set.
     """
@@ -102,7 +102,7 @@ def conclude(fitting: Fit) -> FitResult:
         scaling=fitting.scaling,
         predictions=predictions,
         epochs=fitting.epoch,
-        train_time_s=sum(metrics.time_s for metrics in fitting.history),
+        train_time_s=sum(metrics.train_time_s for metrics in fitting.history),
         featurize_time_s=fitting.featurize_time_s,
         n_parameters=fitting.n_parameters,
     )

@@ -12,8 +12,11 @@ from raymat.cli.predict import find_model, new_elements, prediction_table, score
 from raymat.data.crystals import CrystalSet
 from raymat.data.scaling import TargetScaling
 from raymat.data.writers import write_crystals
+from raymat.features import store
+from raymat.features.neighbor_table import NeighborConfig
+from raymat.features.soap import SoapConfig
 from raymat.models import load_spec
-from raymat.training.model_files import TrainedModel, save_model
+from raymat.training.model_files import TrainedModel, load_model, save_model
 
 ELEMENTS = (11, 14, 17, 38, 55)  # Na Si Cl Sr Cs: SrTiO3 has two that are new
 
@@ -51,6 +54,32 @@ def files(tmp_path: Path, model: TrainedModel, tiny_crystals: CrystalSet) -> dic
     return {"run": tmp_path / "run", "crystals": tmp_path / "tiny.parquet"}
 
 
+@pytest.fixture
+def soap_files(tmp_path: Path, tiny_crystals: CrystalSet) -> dict[str, Path]:
+    """A SOAP-MLP made for the elements of NaCl and Si, and all four tiny crystals."""
+    spec = load_spec("soap_mlp")
+    config = spec.config(**spec.from_data(tiny_crystals.take(np.array([0, 1]))), hidden_dim=4)
+    made = TrainedModel(
+        name="soap_mlp",
+        config=config,
+        network=spec.build(config, "regression").eval(),
+        target="y",
+        unit="eV",
+        task="regression",
+        scaling=TargetScaling(),
+        threshold=None,
+        elements=(11, 14, 17),
+        training={},
+    )
+    save_model(made, tmp_path / "soap")
+    write_crystals(tiny_crystals, tmp_path / "tiny.parquet")
+    return {"run": tmp_path / "soap", "crystals": tmp_path / "tiny.parquet"}
+
+
+def table_of(model: TrainedModel, crystals: CrystalSet) -> pd.DataFrame:
+    return prediction_table(model, crystals, features=model.view.table_config.build(crystals))
+
+
 def predict(files: dict[str, Path], *options: str) -> int:
     return main.run(["predict", "--model", str(files["run"]), str(files["crystals"]), *options])
 
@@ -62,7 +91,7 @@ def test_predictions_need_no_target(
     table = pd.read_parquet("tiny-predictions.parquet")
     assert table["material_id"].tolist() == ["NaCl", "Si", "CsCl", "SrTiO3"]
     assert table["formula"].tolist() == ["NaCl", "Si", "CsCl", "SrTiO3"]
-    expected = prediction_table(model, tiny_crystals)["prediction"]
+    expected = table_of(model, tiny_crystals)["prediction"]
     np.testing.assert_array_equal(table["prediction"], expected)
     field = pq.read_schema("tiny-predictions.parquet").field("prediction")
     assert field.metadata[b"unit"] == b"eV/atom"
@@ -94,7 +123,7 @@ def test_quiet_prints_no_table(files: dict[str, Path], capsys: pytest.CaptureFix
 def test_error_is_shown_where_the_data_hold_the_target(
     model: TrainedModel, twelve_crystals: CrystalSet
 ) -> None:
-    table = prediction_table(model, twelve_crystals)
+    table = table_of(model, twelve_crystals)
     error = (twelve_crystals.target("y") - table["prediction"]).abs().mean()
     line = score_against_data(model, twelve_crystals, table)
     assert line is not None
@@ -102,7 +131,7 @@ def test_error_is_shown_where_the_data_hold_the_target(
 
 
 def test_no_error_without_the_target(model: TrainedModel, tiny_crystals: CrystalSet) -> None:
-    table = prediction_table(model, tiny_crystals)
+    table = table_of(model, tiny_crystals)
     assert score_against_data(model, tiny_crystals, table) is None
 
 
@@ -118,6 +147,61 @@ def test_unusable_rows_are_listed_and_limited(
     n_rejected = len(pd.read_csv(tmp_path / "tiny-predictions-rejected.csv"))
     assert n_rejected > 0
     assert len(pd.read_parquet("tiny-predictions.parquet")) == 4 - n_rejected
+
+
+def test_an_element_the_model_was_not_made_for_is_an_error(
+    soap_files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(soap_files) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert (
+        "2 of 4 crystals hold elements that this model was not made for: O, Ti, Sr and Cs (the"
+        " first: CsCl); drop these crystals, or give --max-rejected SHARE to go on without them"
+    ) in said
+    assert sorted(path.name for path in Path().iterdir()) == ["soap", "tiny.parquet"]
+
+
+def test_such_crystals_can_be_left_out_on_request(
+    soap_files: dict[str, Path], tiny_crystals: CrystalSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(soap_files, "--max-rejected", "0.49") == 2
+    assert "2 of 4 crystals cannot be used by this model" in capsys.readouterr().err
+    assert predict(soap_files, "--max-rejected", "0.5", "-o", "p.csv") == 0
+    assert "p.csv: 2 predictions, 2 rejected" in capsys.readouterr().out
+    found, rejected = pd.read_csv("p.csv"), pd.read_csv("p-rejected.csv")
+    assert rejected["material_id"].tolist() == ["CsCl", "SrTiO3"]
+    assert rejected["reason"][1].startswith("holds O, Ti and Sr, which are not among the 3")
+    expected = table_of(load_model(soap_files["run"]), tiny_crystals.take(np.array([0, 1])))
+    assert found["material_id"].tolist() == ["NaCl", "Si"]
+    np.testing.assert_allclose(found["prediction"], expected["prediction"], rtol=1e-12)
+
+
+def test_features_are_computed_once(
+    soap_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    build = SoapConfig.build
+
+    def counted(config: SoapConfig, crystals: CrystalSet) -> Any:
+        built.append(len(crystals))
+        return build(config, crystals)
+
+    monkeypatch.setattr(SoapConfig, "build", counted)
+    assert predict(soap_files, "--max-rejected", "0.5") == 0
+    assert built == [4]
+    assert len(list(Path("cache").iterdir())) == 1
+
+
+def test_features_that_do_not_fit_are_refused(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(store, "available_memory", lambda: 1000)
+    monkeypatch.setattr(NeighborConfig, "build", None)
+    assert predict(files) == 2
+    said = capsys.readouterr().err
+    assert "1e-06 GB are free; lower model.max_neighbors, or take fewer crystals" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

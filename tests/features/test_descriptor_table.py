@@ -57,6 +57,21 @@ def test_rows_come_in_the_order_asked_for():
     assert np.array_equal(batch.to_dense().numpy(), dense[rows])
 
 
+def test_rows_are_taken_from_tables_and_batches():
+    dense = random_rows(8)
+    rows = np.array([5, 1, 5, 0, 7])
+    taken = table_of(dense).take(rows)
+    expected = table_of(dense[rows])
+    for name, dtype in DescriptorTable.dtypes.items():
+        assert np.array_equal(getattr(taken, name), getattr(expected, name))
+        assert getattr(taken, name).dtype.str == dtype
+    assert taken.config == expected.config
+    found = batch_of(dense).take(rows)
+    assert np.array_equal(found.to_dense().numpy(), dense[rows])
+    assert found.n_features == N_FEATURES
+    assert len(table_of(dense).take(rows[:0])) == batch_of(dense).take(rows[:0]).n_crystals == 0
+
+
 def test_parts_join():
     dense = random_rows(8)
     parts = [table_of(dense[rows]) for rows in (slice(0, 3), slice(3, 3), slice(3, 8))]

@@ -217,6 +217,13 @@ def test_joined_parts_equal_the_whole(mixed):
     assert_same(config.join(parts), config.build(mixed))
 
 
+def test_rows_taken_are_those_of_the_crystals_taken(mixed, xenon):
+    crystals = CrystalSet.from_crystals([*(mixed[k] for k in range(8)), xenon])
+    rows = np.array([5, 8, 0, 6, 8, 5])
+    assert_same(table_of(crystals).take(rows), table_of(crystals.take(rows)))
+    assert_same(table_of(crystals).take(rows[:0]), table_of(crystals.take(rows[:0])))
+
+
 def test_tables_of_different_cutoffs_cannot_be_joined(tiny_crystals):
     tables = [table_of(tiny_crystals, cutoff) for cutoff in (4.0, 5.0)]
     with pytest.raises(DataError, match=r"must share one cutoff, found 2 \[4.0, 5.0\]"):

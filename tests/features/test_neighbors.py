@@ -274,6 +274,19 @@ def test_unusable_crystals_are_named():
         table_of(huge)
 
 
+def test_rows_taken_are_those_of_the_crystals_taken(tiny_crystals):
+    config, rows = NeighborConfig(cutoff=5.0, max_neighbors=12), np.array([3, 1, 3, 0])
+    for some in (rows, rows[:0]):
+        taken = build_neighbor_table(tiny_crystals, config).take(some)
+        built = build_neighbor_table(tiny_crystals.take(some), config)
+        assert taken.config == built.config
+        assert len(taken) == len(some)
+        for name, dtype in built.dtypes.items():
+            assert np.array_equal(getattr(taken, name), getattr(built, name)), name
+            assert getattr(taken, name).dtype.str == dtype, name
+    assert build_neighbor_table(tiny_crystals, config).take(rows).n_ambiguous.any()
+
+
 def test_tables_of_different_graphs_cannot_be_joined(tiny_crystals):
     tables = [build_neighbor_table(tiny_crystals, NeighborConfig(cutoff=r)) for r in (4.0, 5.0)]
     with pytest.raises(DataError, match=r"must share one configuration, found 2"):

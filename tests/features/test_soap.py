@@ -227,6 +227,9 @@ def test_several_foreign_elements_are_all_named(tiny_crystals):
     config = SoapConfig(species=(38,), compression="mu2")
     table = config.build(tiny_crystals)
     reasons = SoapView(config).unusable(tiny_crystals, table)
+    assert SoapView(config).unknown_elements(tiny_crystals) == {
+        0: (11, 17), 1: (14,), 2: (17, 55), 3: (8, 22)
+    }  # fmt: skip
     assert len(reasons) == 4
     assert reasons[3].startswith("holds O and Ti, which are not among the 1 elements")
     assert len(table.values) == 0
@@ -242,6 +245,16 @@ def test_parts_join_to_the_whole(tiny_crystals):
     for name, dtype in DescriptorTable.dtypes.items():
         assert np.array_equal(getattr(joined, name), getattr(whole, name))
         assert getattr(whole, name).dtype.str == getattr(joined, name).dtype.str == dtype
+
+
+def test_rows_taken_are_those_of_the_crystals_taken(tiny_crystals):
+    config = SoapConfig(species=(8, 14, 17, 22, 38, 55))  # no Na: the row of NaCl is empty
+    rows = np.array([3, 0, 2, 3])
+    taken, built = config.build(tiny_crystals).take(rows), config.build(tiny_crystals.take(rows))
+    assert taken.config == built.config
+    for name, dtype in DescriptorTable.dtypes.items():
+        assert np.array_equal(getattr(taken, name), getattr(built, name))
+        assert getattr(taken, name).dtype.str == dtype
 
 
 def test_parts_of_another_descriptor_do_not_join(tiny_crystals):
@@ -263,6 +276,13 @@ def test_flat_cell_is_refused():
     flat = Crystal("flat", np.diag([4.0, 4.0, 0.0]), np.array([14], np.uint8), np.zeros((1, 3)))
     with pytest.raises(DataError, match="flat: the cell has a volume of 0 Å3"):
         SoapConfig(species=FEW).build(one(flat))
+    broken = Crystal("bad", np.eye(3) * np.nan, np.array([14], np.uint8), np.zeros((1, 3)))
+    for crystal in (flat, broken):
+        for ask in (forecast, lambda *given: check_memory(*given, 10**9)):
+            with pytest.raises(
+                DataError, match=f"^{crystal.material_id}: the cell has a volume of"
+            ):
+                ask(SoapConfig(species=FEW), one(crystal))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from raymat.data.crystals import CrystalSet
+from raymat.errors import ConfigError
+from raymat.features import store as store_module
 from raymat.features.edge_table import EdgeConfig
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table
-from raymat.features.store import FeatureStore, find_or_build
+from raymat.features.store import FeatureStore, find_or_build, time_build
 from raymat.features.table_cache import table_key
 
 SMALL = NeighborConfig(cutoff=4.0, max_neighbors=6)
@@ -77,7 +79,7 @@ def test_what_was_built_comes_from_the_cache(
     monkeypatch.setattr(NeighborConfig, "build", None)
     again = FeatureStore(tiny_crystals, cache=tmp_path).find(SMALL)
     assert same(again, built)
-    assert isinstance(again.distances, np.memmap)
+    assert isinstance(again.distances.base, np.memmap)
 
 
 def test_other_crystals_miss(tiny_crystals: CrystalSet, tmp_path: Path) -> None:
@@ -108,6 +110,37 @@ def test_a_given_builder_is_asked_once(tiny_crystals: CrystalSet, tmp_path: Path
     for _ in range(2):
         find_or_build(tiny_crystals, SMALL, cache=tmp_path, build=build)
     assert asked == [(tiny_crystals, SMALL)]
+
+
+def test_what_does_not_fit_is_refused_before_it_is_built(
+    tiny_crystals: CrystalSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore(tiny_crystals, cache=tmp_path)
+    needed = 2 * SMALL.forecast_bytes(tiny_crystals)
+    monkeypatch.setattr(store_module, "available_memory", lambda: needed - 1)
+    with monkeypatch.context() as building:
+        building.setattr(NeighborConfig, "build", None)
+        with pytest.raises(ConfigError, match=r"free; lower model.max_neighbors, or take fewer"):
+            store.find(SMALL)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(store_module, "available_memory", lambda: needed)
+    built = store.find(SMALL)
+    monkeypatch.setattr(store_module, "available_memory", lambda: 0)
+    assert same(store.find(SMALL), built)  # what is mapped from the cache needs no memory
+
+
+def test_imports_are_not_timed(tiny_crystals: CrystalSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sizes = [0.0], []
+
+    def build(_: NeighborConfig, crystals: CrystalSet) -> None:
+        clock[0] += 1.0 if sizes else 100.0  # the first one imports
+        sizes.append(len(crystals))
+
+    monkeypatch.setattr(NeighborConfig, "build", build)
+    monkeypatch.setattr(store_module.time, "perf_counter", lambda: clock[0])
+    assert time_build(SMALL, tiny_crystals) == 1.0
+    assert sizes == [1, 4]
+    assert time_build(SMALL, tiny_crystals.take(np.zeros(0, dtype=np.int64))) == 1.0
 
 
 def test_a_store_travels_with_its_tables(twelve_crystals: CrystalSet, tmp_path: Path) -> None:

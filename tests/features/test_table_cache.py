@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 
 from raymat.data.crystals import CrystalSet
+from raymat.features import table_cache
+from raymat.features.edge_table import EdgeConfig
 from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.neighbors import build_neighbor_table
+from raymat.features.soap import SoapConfig
 from raymat.features.table_cache import (
     default_cache_folder,
     load_table,
@@ -45,10 +49,28 @@ def test_hit_is_the_same_table_memory_mapped(tmp_path, tiny_crystals, table):
     store_table(tmp_path / "cache", key, table)
     found = load_table(tmp_path / "cache", key, CONFIG)
     assert_same(found, table)
-    assert isinstance(found.distances, np.memmap)
+    assert isinstance(found.distances.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         found.distances[0, 0] = 1.0
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [key]
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG, EdgeConfig(cutoff=6.0), SoapConfig(species=tuple(range(1, 60)))]
+)
+def test_its_memory_is_handed_over_not_copied_when_it_is_pickled(tmp_path, tiny_crystals, config):
+    """Ray keeps what is out of band once for all processes of a machine."""
+    many = tiny_crystals.take(np.tile(np.arange(4), 50))
+    key = table_key(many, config)
+    store_table(tmp_path, key, config.build(many))
+    found = load_table(tmp_path, key, config)
+    buffers: list[pickle.PickleBuffer] = []
+    in_band = pickle.dumps(found, protocol=5, buffer_callback=buffers.append)
+    assert len(buffers) == len(found.dtypes)
+    assert sum(buffer.raw().nbytes for buffer in buffers) == found.nbytes
+    assert len(in_band) < 2000 < found.nbytes
+    again = pickle.loads(in_band, buffers=buffers)
+    assert all(np.array_equal(getattr(again, name), getattr(found, name)) for name in found.dtypes)
 
 
 def test_empty_set_of_crystals(tmp_path):
@@ -82,6 +104,33 @@ def test_every_change_of_content_misses(tiny_crystals, monkeypatch):
     monkeypatch.setattr(NeighborConfig, "version", 2)
     keys.append(table_key(tiny_crystals, CONFIG))
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("config", "package", "other"),
+    [
+        (CONFIG, "pymatgen-core", "dscribe"),
+        (CONFIG, "pymatgen", "dscribe"),
+        (EdgeConfig(cutoff=5.0), "pymatgen", "dscribe"),
+        (SoapConfig(species=(8, 11)), "dscribe", "pymatgen"),
+    ],
+)
+def test_another_version_of_what_computes_it_misses(
+    tiny_crystals, monkeypatch, config, package, other
+):
+    def now(name: str, version: str) -> str:
+        versions = {"pymatgen": "1", "pymatgen-core": "1", "dscribe": "1", name: version}
+        monkeypatch.setattr(table_cache, "version", lambda wanted: versions[wanted])
+        return table_key(tiny_crystals, config)
+
+    assert now(package, "1") == now(other, "2")
+    assert now(package, "1") != now(package, "2")
+
+
+def test_a_package_that_is_not_there_has_no_version(tiny_crystals, monkeypatch):
+    key = table_key(tiny_crystals, CONFIG)
+    monkeypatch.setattr(NeighborConfig, "packages", ("pymatgen", "pymatgen-core", "no-such"))
+    assert table_key(tiny_crystals, CONFIG) != key
 
 
 def test_names_and_memory_layout_are_no_content(tiny_crystals):

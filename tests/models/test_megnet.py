@@ -1,5 +1,7 @@
 """MEGNet's parts against slow loops over the paper's equations, and against hand-made numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -185,6 +187,29 @@ def test_crystals_of_very_different_size(set2set, tiny_crystals):
         cell = network(batch(CrystalSet.from_crystals([tiny_crystals[3]])))
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(together[1:2], cell, rtol=1e-6, atol=1e-8)
+
+
+def test_the_state_of_a_crystal_is_read_where_it_has_one(graph):
+    network = make(state_dim=3)
+    zeros, ones = (torch.full((4, 3), value) for value in (0.0, 1.0))
+    ones[2] = 0.0
+    with torch.inference_mode():
+        without = network(graph)
+        torch.testing.assert_close(network(replace(graph, state=zeros)), without, rtol=0, atol=0)
+        changed = (network(replace(graph, state=ones)) - without).abs()[:, 0]
+    assert (changed[[0, 1, 3]] > 1e-6).all()
+    assert changed[2] == 0.0  # a state is its own crystal's
+    moved = replace(graph, state=ones).to(torch.device("meta"))
+    assert moved.state.device.type == "meta"
+
+
+def test_the_state_trains(graph):
+    network = make()
+    state = torch.ones(4, 2, dtype=torch.float64)
+    network(replace(graph, state=state)).sum().backward()
+    assert network.nets.state.first.weight.grad.abs().max() > 0
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        network(replace(graph, state=state[:, :1]))
 
 
 def test_a_large_cell_trains(tiny_crystals):

@@ -17,15 +17,9 @@ from raymat.data.splits import SplitConfig, make_split
 from raymat.errors import ConfigError, DataError
 from raymat.features.descriptor_table import DescriptorBatch
 from raymat.features.soap import SoapConfig
-from raymat.models import load_spec, soap_svr
-from raymat.models._soap_fields import SoapModelConfig
-from raymat.models.soap_svr import (
-    SOAPSVR,
-    SPEC,
-    SOAPSVRConfig,
-    forecast_fit_s,
-    slow_fit_warning,
-)
+from raymat.models import _svr_forecast, load_spec, soap_svr
+from raymat.models._svr_forecast import forecast_fit_s
+from raymat.models.soap_svr import SOAPSVR, SPEC, SOAPSVRConfig
 from raymat.training.model_files import TrainedModel, load_model, save_model
 from raymat.tuning.space import parse_space
 
@@ -297,16 +291,6 @@ def test_prediction_before_the_fit(test):
         make_model()(test)
 
 
-def test_fields_are_those_of_the_descriptor():
-    own, soap = SoapModelConfig.model_fields, SoapConfig.model_fields
-    assert own.keys() == soap.keys()
-    assert own["species"].default is None
-    for name in own.keys() - {"species"}:
-        assert own[name].default == soap[name].default, name
-        assert own[name].annotation == soap[name].annotation, name
-        assert own[name].metadata == soap[name].metadata, name
-
-
 def test_defaults_are_those_of_the_thesis():
     config = SOAPSVRConfig(species=SPECIES)
     machine = SVR()
@@ -314,6 +298,13 @@ def test_defaults_are_those_of_the_thesis():
     assert (config.gamma, machine.gamma, config.gamma_factor) == ("scale", "scale", 1.0)
     assert config.feature_scaling == "none"
     assert config.soap == SoapConfig(species=SPECIES, r_cut=5.0, n_max=1, l_max=2, sigma=1.0)
+
+
+def test_the_descriptor_is_as_the_model_says():
+    changed = {"r_cut": 4.0, "n_max": 2, "l_max": 3, "sigma": 0.5, "compression": "mu2"}
+    config = SOAPSVRConfig(species=SPECIES, rbf="polynomial", average="outer", **changed)
+    expected = {"species": SPECIES, "rbf": "polynomial", "average": "outer", **changed}
+    assert config.soap.model_dump() == expected
 
 
 @pytest.mark.parametrize("name", ["soap_svr", "soap_mlp"])
@@ -370,30 +361,40 @@ def test_vectors_of_one_number(tiny_crystals):
     [(2.5, 2.5), (0.9, 2.0)],  # overhead makes small fits look cheap
 )
 def test_forecast_extrapolates(train, monkeypatch, exponent, expected):
-    monkeypatch.setattr(soap_svr, "FORECAST_ROWS", (10, 20, 40))
-    monkeypatch.setattr(soap_svr, "_fit_time_s", lambda *given: 1e-3 * len(given[-1]) ** exponent)
-    forecast = forecast_fit_s(SOAPSVRConfig(species=SPECIES), train, make_targets(train))
+    monkeypatch.setattr(_svr_forecast, "FORECAST_ROWS", (10, 20, 40))
+    monkeypatch.setattr(
+        _svr_forecast, "_fit_time_s", lambda *given: 1e-3 * len(given[-1]) ** exponent
+    )
+    forecast = forecast_fit_s(SOAPSVR, SOAPSVRConfig(species=SPECIES), train, make_targets(train))
     assert forecast == pytest.approx(1e-3 * 40**exponent * (N_TRAIN / 40) ** expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_forecast_measures_fits(train, task, monkeypatch):
-    monkeypatch.setattr(soap_svr, "FORECAST_ROWS", (20, 40))
+    monkeypatch.setattr(_svr_forecast, "FORECAST_ROWS", (20, 40))
     targets = make_targets(train)
     rare = torch.zeros(N_TRAIN, dtype=torch.float64)
     rare[-2:] = 1.0
     learned = targets if task == "regression" else rare
-    seconds = forecast_fit_s(SOAPSVRConfig(species=SPECIES), train, learned, task=task)
+    seconds = forecast_fit_s(SOAPSVR, SOAPSVRConfig(species=SPECIES), train, learned, task=task)
     assert 0.0 < seconds < 60.0
+
+
+def test_every_small_fit_has_enough_of_a_rare_class():
+    classes = np.zeros(1000)
+    classes[-7:] = 1.0
+    order = _svr_forecast._random_order(classes, "classification")
+    assert sorted(order.tolist()) == list(range(1000))
+    assert classes[order[:10]].sum() == soap_svr.N_FOLDS
 
 
 def test_warning_above_a_row_count(train, monkeypatch):
     config, targets = SOAPSVRConfig(species=SPECIES), make_targets(train)
-    assert slow_fit_warning(config, train, targets) is None
-    monkeypatch.setattr(soap_svr, "WARN_ROWS", N_TRAIN - 1)
+    assert SPEC.warn(config, train, targets) is None
+    monkeypatch.setattr(_svr_forecast, "WARN_ROWS", N_TRAIN - 1)
     for seconds, shown in ((17.7, "18 s"), (1800.0, "30 min"), (5e4, "13.9 h")):
-        monkeypatch.setattr(soap_svr, "forecast_fit_s", lambda *_, s=seconds, **__: s)
-        warning = slow_fit_warning(config, train, targets)
+        monkeypatch.setattr(_svr_forecast, "forecast_fit_s", lambda *_, s=seconds, **__: s)
+        warning = SPEC.warn(config, train, targets)
         assert warning.startswith(f"soap_svr: a fit to 80 crystals will take about {shown} on one")
         assert "measured on 500, 1,000, 2,000 of them" in warning
         assert "\n" not in warning
