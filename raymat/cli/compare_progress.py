@@ -10,7 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raymat.cli.progress_text import say_duration, with_unit
+from raymat.cli.progress_text import (
+    say_classes,
+    say_duration,
+    say_left_out,
+    say_unseen_elements,
+    with_unit,
+)
 
 if TYPE_CHECKING:
     from raymat.tracking.events import Event
@@ -106,6 +112,16 @@ class CompareProgress:
         if not self.quiet:
             self._write(f"warning: {event['text']}")
 
+    def _take_inputs(self, event: "Event") -> None:
+        rows = event["split"]["rows"]
+        parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
+        self._say(f"{event['group']}: {parts}; {event['leakage_line']}")
+        for line in (*say_classes(event), *say_unseen_elements(event)):
+            self._say(line)
+
+    def _take_left_out(self, event: "Event") -> None:
+        self._say(f"{say_left_out(event)}; for all models")
+
     def _take_cell_started(self, event: "Event") -> None:
         self.running[event["cell"]] = time.time()
 
@@ -132,6 +148,10 @@ class CompareProgress:
             left = elapsed / ended * (self.total - self.done - self.failed)
             parts.append(f"about {say_duration(left)} left")
         return ", ".join(parts)
+
+    def _say(self, line: str) -> None:
+        if not self.quiet:
+            self._write(line)
 
     def _write(self, line: str, *, style: str = "dim") -> None:
         self._last_line = time.time()

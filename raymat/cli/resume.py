@@ -35,6 +35,9 @@ def resume(
 
     header = read_header(run)
     command = str(header.get("command"))
+    if header.get("status") == "complete" and command == "compare":
+        _show_again(run, header)
+        return
     if header.get("status") == "complete":
         typer.echo(f"{run}: the run is complete, nothing is left to do")
         return
@@ -85,18 +88,32 @@ def _continue_train(
 
 
 def _continue_compare(run: Path, header: dict[str, Any], *, quiet: bool) -> None:
-    from raymat.cli.compare import show_comparison
+    from raymat.cli.compare import say_command, show_comparison
     from raymat.cli.compare_progress import CompareProgress
     from raymat.cli.runs import running
     from raymat.config import build_config
+    from raymat.tuning.comparison_cells import ComparisonPlan
 
     progress = CompareProgress(quiet=quiet)
-    with running(run, progress):
-        from raymat.cluster.compare import CompareRequest, resume_compare
+    plan = build_config(ComparisonPlan, header["arguments"]["plan"], where=f"{run}/run.json")
+    try:
+        with running(run, progress):
+            from raymat.cluster.compare import resume_compare
 
-        table = resume_compare(run, listeners=(progress,))
-    request = build_config(CompareRequest, header["arguments"], where=f"{run}/run.json")
-    show_comparison(request, table, run, command=f"raymat {' '.join(header['argv'])}")
+            resume_compare(run, listeners=(progress,))
+    finally:
+        show_comparison(plan, run, command=say_command(header["argv"]))
+
+
+def _show_again(run: Path, header: dict[str, Any]) -> None:
+    """Write the report of a complete comparison once more, as by a newer version."""
+    from raymat.cli.compare import say_command, show_comparison
+    from raymat.config import build_config
+    from raymat.tuning.comparison_cells import ComparisonPlan
+
+    plan = build_config(ComparisonPlan, header["arguments"]["plan"], where=f"{run}/run.json")
+    show_comparison(plan, run, command=say_command(header["argv"]))
+    typer.echo(f"{run}: the run is complete, nothing is left to do")
 
 
 _CONTINUE: dict[str, Callable[[Path, dict[str, Any], "RunProgress", bool], None]] = {

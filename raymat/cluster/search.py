@@ -39,7 +39,7 @@ def search(
 ) -> Study:
     """Run the trials of a space that the run's log does not hold yet, and give all of them.
 
-    A trial that ended leaves its checkpoint only if `keep_checkpoints`, or if it is the default.
+    The default leaves its checkpoint; with `keep_checkpoints` the best trial does, too.
 
     Raises:
         RunError: the log or a checkpoint cannot be written.
@@ -207,8 +207,15 @@ class _Recorder(tune.Callback):
         self._write("trial_ended", durable=True, trial=number, status=status, error=error)
         # The winner is trained again from its seed, so a trial that ended needs no checkpoint;
         # but the default is scored as it stands.
-        if number != DEFAULT_TRIAL and not self.keep_checkpoints:
-            shutil.rmtree(trial_folder(self.run.path, number), ignore_errors=True)
+        kept = {DEFAULT_TRIAL, self._best()} if self.keep_checkpoints else {DEFAULT_TRIAL}
+        for ended, record in self.study.trials.items():
+            if record.status != "running" and ended not in kept:
+                shutil.rmtree(trial_folder(self.run.path, ended), ignore_errors=True)
+
+    def _best(self) -> int:
+        """Give the number of the trial that would win now; the default's if there is none."""
+        usable = any(t.epochs for t in self.study.trials.values() if t.status != "failed")
+        return self.study.best_trial().number if usable else DEFAULT_TRIAL
 
     def _write(self, event: str, **values: Any) -> None:
         record = {key: value for key, value in values.items() if key != "durable"}

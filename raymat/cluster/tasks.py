@@ -12,10 +12,23 @@ RETRIES = 3  # when the process or host of a task dies; an exception is not retr
 
 
 def start_task(
-    function: Callable[..., Any], *args: Any, cpu: float = 1.0, gpu: float = 0.0, **kwargs: Any
+    function: Callable[..., Any],
+    *args: Any,
+    cpu: float = 1.0,
+    gpu: float = 0.0,
+    own_process: bool = False,
+    **kwargs: Any,
 ) -> Any:
-    """Start a function on a node with room and give the reference to its result."""
-    decorate: Any = ray.remote(num_cpus=cpu, num_gpus=gpu, max_retries=RETRIES)
+    """Start a function on a node with room and give the reference to its result.
+
+    With `own_process` its process ends with it, and with the process whatever it kept.
+    """
+    decorate: Any = ray.remote(
+        num_cpus=cpu,
+        num_gpus=gpu,
+        max_retries=RETRIES,
+        max_calls=1 if own_process else 0,  # 0: any number
+    )
     return decorate(function).remote(*args, **kwargs)
 
 

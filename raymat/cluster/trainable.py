@@ -13,6 +13,8 @@ from raymat.training.fit import FitData
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial import Trial
 
+TRIALS = "trials"  # folder of the trials' checkpoints
+
 
 class TrialRunner(tune.Trainable):
     """Runs one trial after another in the same process: starting one costs seconds.
@@ -91,7 +93,7 @@ class TrialRunner(tune.Trainable):
 
 def trial_folder(run: Path, number: int) -> Path:
     """Give where a trial keeps its checkpoint."""
-    return run / "trials" / f"{number:04d}"
+    return run / TRIALS / f"{number:04d}"
 
 
 def _best_so_far(trial: Trial, task: Task) -> float:

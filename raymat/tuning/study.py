@@ -1,5 +1,6 @@
 """A study: all trials of one search, rebuilt from the event log."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
@@ -61,8 +62,13 @@ class TrialRecord:
 
     @property
     def time_s(self) -> float:
-        """Seconds of training and validation, without graph building."""
+        """Seconds of training and validation, without the making of features."""
         return sum(m.time_s for m in self.epochs)
+
+    @property
+    def train_time_s(self) -> float:
+        """Seconds of training alone."""
+        return sum(m.train_time_s for m in self.epochs)
 
 
 @dataclass
@@ -90,7 +96,8 @@ class Study:
                 self.trials.setdefault(event["trial"], record)
             case "epoch":
                 keys = [f.name for f in fields(EpochMetrics)]
-                self.trials[event["trial"]].add_epoch(EpochMetrics(*(event[k] for k in keys)))
+                metrics = EpochMetrics(*(event.get(key, math.nan) for key in keys))
+                self.trials[event["trial"]].add_epoch(metrics)
                 self.trials[event["trial"]].facts = event["facts"]
             case "trial_ended":
                 record = self.trials[event["trial"]]
@@ -124,7 +131,7 @@ class Study:
         rows = [
             {"trial_id": f"{t.number:04d}", **asdict(m)} for t in self._in_order() for m in t.epochs
         ]
-        columns = ["trial_id", "epoch", "train_loss", "val_score", "time_s"]
+        columns = ["trial_id", "epoch", "train_loss", "val_score", "time_s", "train_time_s"]
         return pd.DataFrame(rows, columns=columns).rename(columns={"val_score": self.score_name})
 
     @property

@@ -1,0 +1,64 @@
+"""Numbers as a table shows them."""
+
+import math
+
+
+def spread(mean: float, std: float = math.nan) -> str:
+    """Give ``0.0768 ± 0.0021``: two digits of the deviation; four of the mean if there is none."""
+    if not math.isfinite(mean):
+        return "-"
+    if not math.isfinite(std) or std == 0:  # 0: such as the parameters of a default
+        return number(mean)
+    decimals = min(8, max(0, 1 - math.floor(math.log10(std))))
+    return f"{mean:,.{decimals}f} ± {std:,.{decimals}f}"
+
+
+def number(value: float) -> str:
+    """Give four digits, or a whole number in full."""
+    if not math.isfinite(value):
+        return "-"
+    if abs(value) >= 1000 or (value == round(value) and abs(value) < 1e15):
+        return f"{value:,.0f}"
+    decimals = 3 - math.floor(math.log10(abs(value)))
+    return f"{value:.{decimals}f}" if decimals < 8 else f"{value:.3g}"
+
+
+def signed_interval(low: float, high: float) -> str:
+    """Give both ends with their sign, ``-`` where there is no interval."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "-"
+    scale = max(abs(low), abs(high), 1e-12)
+    decimals = min(8, max(0, 2 - math.floor(math.log10(scale))))
+    return f"{low:+.{decimals}f} to {high:+.{decimals}f}"
+
+
+def signed(value: float) -> str:
+    """Give three digits and the sign."""
+    if not math.isfinite(value):
+        return "-"
+    scale = abs(value) or 1.0
+    decimals = min(8, max(0, 2 - math.floor(math.log10(scale))))
+    return f"{value:+.{decimals}f}"
+
+
+def size(mean: float, std: float = math.nan) -> str:
+    """Give bytes in kB or MB (powers of 1000)."""
+    if not math.isfinite(mean):
+        return "-"
+    unit, scale = ("MB", 1e6) if mean >= 1e6 else ("kB", 1e3)
+    text = spread(mean / scale, std / scale)
+    return f"{text} {unit}"
+
+
+def short(value: float) -> str:
+    """Give three digits, with k for thousands and M for millions."""
+    if not math.isfinite(value):
+        return "-"
+    for unit, scale in (("M", 1e6), ("k", 1e3)):
+        if abs(value) >= scale * 0.9995:
+            return _three(value / scale) + unit
+    return _three(value)
+
+
+def _three(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".")

@@ -1,0 +1,37 @@
+"""Numbers as tables show them."""
+
+import math
+
+import pytest
+
+from raymat.reports.number_text import number, short, signed, signed_interval, size, spread
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (spread(0.07684, 0.00213), "0.0768 ± 0.0021"),
+        (spread(0.07684), "0.07684"),
+        (spread(80833.0, 0.0), "80,833"),
+        (spread(math.nan, math.nan), "-"),
+        (spread(12.345, 1.5), "12.3 ± 1.5"),
+        (spread(1234.5, 210.0), "1,234 ± 210"),
+        (number(0.0), "0"),
+        (number(-0.5), "-0.5000"),
+        (number(1e-12), "1e-12"),
+        (signed(-0.00592), "-0.00592"),
+        (signed(math.nan), "-"),
+        (signed_interval(-0.0114, -0.0004), "-0.0114 to -0.0004"),
+        (signed_interval(math.nan, 1.0), "-"),
+        (size(323_332.0), "323.3 kB"),
+        (size(16_801_284.0, 0.0), "16.80 MB"),
+        (size(math.nan), "-"),
+        (short(0.9), "0.900"),
+        (short(202.0), "202"),
+        (short(80_833.0), "80.8k"),
+        (short(999_900.0), "1.00M"),
+        (short(math.nan), "-"),
+    ],
+)
+def test_numbers(text: str, expected: str) -> None:
+    assert text == expected
