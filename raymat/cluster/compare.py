@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ def _run(request: CompareRequest, run: RunDirectory) -> pd.DataFrame:
         tables.leave_out_unusable()
         _check_sizes(plan, rows_of)
         _write_rejected(rows_of, run)
+        run.update_header(
+            seed=plan.first_seed,
+            cells=len(plan.cells()),
+            data={name: asdict(rows.source) for name, rows in rows_of.items()},
+        )
         results = _Results(plan, run)
         left = results.missing()
         tables.warn_of_slow_fits(left)

@@ -32,7 +32,7 @@ from raymat.training.model_files import WEIGHTS
 from raymat.training.results import FitResult, score_part
 from raymat.tuning.comparison_cells import Cell, ModelPlan
 from raymat.tuning.request import TuneRequest
-from raymat.tuning.run_files import write_study_tables
+from raymat.tuning.run_files import write_best_yaml, write_study_tables
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
 from raymat.tuning.space import parse_space
@@ -160,6 +160,7 @@ class _Scorer:
         result = self._take_up(winner)
         config = self.space.configure(winner.values)
         store_model(winner, config, result, inputs=self.inputs, run=self.run)
+        self._write_config(winner, result)
         best = winner.best(self.study.task)
         return {
             "model": task.cell.model,
@@ -181,6 +182,16 @@ class _Scorer:
             **self._first(task, winner, result),
             **self._spent(),
         }
+
+    def _write_config(self, winner: TrialRecord, result: FitResult) -> None:
+        """Write `best.yaml`; data and rows are those of the plan, so it names none."""
+        content = {
+            "model": self.space.model,
+            "config": winner.config,
+            "seed": winner.seed,
+            "stop_after": result.best.epoch,
+        }
+        write_best_yaml(content, f"The winner of {self.run.path.name}.", self.run)
 
     def _take_up(self, record: TrialRecord) -> FitResult:
         task = start_task(

@@ -1,13 +1,12 @@
 """The features that the cells of a comparison read, made once for all of them."""
 
 import math
-import os
 from typing import Any
 
 import ray
 
-from raymat.cluster.connect import cluster_cpus
 from raymat.cluster.features import find_or_build_table
+from raymat.cluster.resources import workers_per_machine
 from raymat.features.table import FeatureTable, TableConfig
 from raymat.models import load_spec
 from raymat.tracking.run_directory import RunDirectory
@@ -33,7 +32,7 @@ class ComparisonTables:
         Raises:
             ConfigError: they do not.
         """
-        n_workers = min(cluster_cpus(), os.cpu_count() or 1)
+        n_workers = workers_per_machine()
         for rows in self.rows_of.values():
             for model in self.plan.models:
                 space = model.search_space().decided_by(rows.crystals)

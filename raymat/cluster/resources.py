@@ -1,5 +1,6 @@
 """What a trial occupies on the cluster that is there, and whether its nodes see the run."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def trial_resources(request: TuneRequest, space: SearchSpace) -> Resources:
             f" {cluster_cpus()} CPU and {gpus:g} GPU); lower `resources` in the space or --gpus"
         )
     return asked
+
+
+def workers_per_machine(concurrency: int | None = None) -> int:
+    """Give the most processes of a run that compute at the same time on this machine."""
+    most = min(cluster_cpus(), os.cpu_count() or 1)
+    return most if concurrency is None else min(most, concurrency)
 
 
 def _fits(asked: Resources, node: dict[str, Any]) -> bool:

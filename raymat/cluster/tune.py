@@ -1,14 +1,17 @@
 """`raymat tune`: search a space, train the winner again, score it once on the test rows."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from raymat.cluster.connect import cluster_cpus, ray_session
+from raymat.cluster.connect import ray_session
 from raymat.cluster.features import find_or_build_table
 from raymat.cluster.finish import finish
-from raymat.cluster.resources import check_folder_is_shared, trial_resources
+from raymat.cluster.resources import (
+    check_folder_is_shared,
+    trial_resources,
+    workers_per_machine,
+)
 from raymat.cluster.search import search
 from raymat.config import build_config
 from raymat.errors import RunError
@@ -82,7 +85,7 @@ def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
         check_folder_is_shared(run.path)
         resources = trial_resources(request, space)
         run.update_header(device="cuda" if resources.gpu else "cpu")
-        n_workers = min(cluster_cpus(), os.cpu_count() or 1)
+        n_workers = workers_per_machine(request.concurrency)
         check_memory(
             configurations_of(space), inputs.crystals, inputs.prop.task, n_workers=n_workers
         )

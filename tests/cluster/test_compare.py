@@ -181,7 +181,8 @@ def test_run_directory(regression: Comparison) -> None:
     assert cells == sorted(cell.name for cell in regression.plan.cells())
     for name in cells:  # neither checkpoints nor Ray's own records are left
         assert sorted(p.name for p in regression.cell(name).iterdir()) == [
-            *(".lock", "best", "curves.parquet", "events.jsonl", "predictions.parquet"),
+            *(".lock", "best", "best.yaml", "curves.parquet", "events.jsonl"),
+            "predictions.parquet",
             *("run.json", "split.parquet", "trials.parquet"),
         ]
 

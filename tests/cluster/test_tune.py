@@ -134,7 +134,7 @@ def test_asha_stops_trials_at_its_rungs(run: Run) -> None:
 
 
 def test_curves_are_whole_and_agree_with_the_trials(run: Run) -> None:
-    columns = ["trial_id", "epoch", "train_loss", "val_mae", "time_s"]
+    columns = ["trial_id", "epoch", "train_loss", "val_mae", "time_s", "train_time_s"]
     assert list(run.curves.columns) == columns
     assert not run.curves.duplicated(["trial_id", "epoch"]).any()
     for trial_id, curve in run.curves.groupby("trial_id"):
