@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from raymat.errors import ModelFileError
+from raymat.models._spec import Output
 from raymat.models._weights import load_weights
 from raymat.models.cgcnn import CGCNN, CGCNNConfig
-from raymat.properties import Task
 
 _HEAD = ("conv_to_fc", "fcs", "fc_out")
 _ELEMENT_DIM, _DISTANCE_STEP = 92, 0.2
@@ -72,17 +72,17 @@ def from_public_state(state: Mapping[str, Tensor]) -> CGCNN:
         ModelFileError: tensors are missing, left over or of the wrong shape.
     """
     try:
-        config, task = _config_of(state)
+        config, output = _config_of(state)
     except KeyError as cause:
         raise ModelFileError(f"{_WHERE}: missing [{cause}]") from cause
     except ValidationError as cause:
         raise ModelFileError(f"{_WHERE}: sizes out of bounds ({_problem(cause)})") from cause
-    network = CGCNN(config, task)
+    network = CGCNN(config, output)
     load_weights(network, {_own_name(k): v for k, v in state.items()}, where=_WHERE)
     return network.eval()
 
 
-def _config_of(state: Mapping[str, Tensor]) -> tuple[CGCNNConfig, Task]:
+def _config_of(state: Mapping[str, Tensor]) -> tuple[CGCNNConfig, Output]:
     atom_dim, element_dim = _matrix_shape(state, "embedding.weight")
     edge_dim = _matrix_shape(state, "convs.0.fc_full.weight")[1] - 2 * atom_dim
     if element_dim != _ELEMENT_DIM:

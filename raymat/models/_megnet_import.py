@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from raymat.errors import ModelFileError
+from raymat.models._spec import Output
 from raymat.models._weights import load_weights
 from raymat.models.megnet import CENTERS_BEYOND_CUTOFF, MAX_ATOMIC_NUMBER, MEGNet, MEGNetConfig
-from raymat.properties import Task
 
 _SET2SET = {
     "project.weight": "x_to_m_weight",
@@ -78,7 +78,7 @@ def import_megnet(path: Path, *, set2set_steps: int | None = None) -> tuple[MEGN
     graph = _read_graph_settings(path.with_name(f"{path.name}.json"))
     steps = _set2set_steps(keras) if set2set_steps is None else set2set_steps
     config = _config_of(keras, graph, steps)
-    network = MEGNet(config, _task(keras))
+    network = MEGNet(config, _output(keras))
     load_weights(network, dict(_own_weights(keras, config)), where=str(path))
     return config, network.eval()
 
@@ -184,7 +184,7 @@ def _config_of(keras: _KerasFile, graph: _GraphSettings, steps: int) -> MEGNetCo
         raise ModelFileError(f"{keras.path}: out of bounds ({what})") from cause
 
 
-def _task(keras: _KerasFile) -> Task:
+def _output(keras: _KerasFile) -> Output:
     output = keras.described.get(keras.having("kernel")[-1], {})
     return "classification" if output.get("activation") == "sigmoid" else "regression"
 

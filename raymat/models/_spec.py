@@ -8,22 +8,39 @@ from torch import Tensor, nn
 
 from raymat.config import Config
 from raymat.data.crystals import CrystalSet
+from raymat.errors import ConfigError
 from raymat.features.table import Batch, FeatureView
-from raymat.properties import Task
 
 BatchT = TypeVar("BatchT", bound=Batch)
 FitKind = Literal["gradient", "closed_form"]
+Output = Literal["regression", "classification", "gaussian"]
+"""What a model gives for a crystal: a number, two classes, or a number and its variance."""
 
 
 class CrystalModel(nn.Module, Generic[BatchT]):
-    """A function from a batch of crystals to one row per crystal.
+    """A function from a batch of crystals to one row per crystal, in two steps.
 
-    Regression gives (n_crystals, 1), in units of the scaled target; classification gives
-    (n_crystals, 2) log-probabilities of class 0 and class 1.
+    `latent` makes one vector of each crystal, and `from_latent` predicts from that vector alone.
+    A model file writes these two, and `forward` is one after the other; so a distance between
+    crystals in latent space is a distance between all that the prediction can depend on.
     """
 
     def forward(self, batch: BatchT) -> Tensor:
-        """Predict a batch."""
+        """Predict a batch.
+
+        Returns:
+            Regression: (n_crystals, 1), in units of the scaled target. Classification:
+            (n_crystals, 2) log-probabilities of class 0 and class 1. Gaussian: (n_crystals, 2),
+            mean and logarithm of the variance, of the scaled target.
+        """
+        return self.from_latent(self.latent(batch))
+
+    def latent(self, batch: BatchT) -> Tensor:
+        """Give the crystals' vectors: (n_crystals, any), as wide for every batch."""
+        raise NotImplementedError  # abstract: every model file overrides it
+
+    def from_latent(self, crystals: Tensor) -> Tensor:
+        """Predict from (n_crystals, any) vectors; see `forward`."""
         raise NotImplementedError  # abstract: every model file overrides it
 
     @property
@@ -72,7 +89,7 @@ class ModelSpec:
 
     Attributes:
         config: its config class.
-        build: config and task -> untrained model.
+        build: config and output -> untrained model.
         reads: config -> what it reads of a crystal: a part of a graph, or a descriptor.
         fit: the loop that trains it: "gradient" (epochs) or "closed_form" (one call).
         training: training settings whose defaults differ from those of the loop, such as the
@@ -84,9 +101,21 @@ class ModelSpec:
     """
 
     config: type[Config]
-    build: Callable[[Any, Task], CrystalModel[Any]]
+    build: Callable[[Any, Output], CrystalModel[Any]]
     reads: Callable[[Any], FeatureView]
     fit: FitKind = "gradient"
     training: Mapping[str, Any] = field(default_factory=dict)
     warn: Callable[..., str | None] | None = None
     from_data: Callable[[CrystalSet], Mapping[str, Any]] = _nothing
+
+    def check_output(self, output: Output) -> None:
+        """Check, before anything is computed, that the model can give an output.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if output == "gaussian" and self.fit == "closed_form":
+            raise ConfigError(
+                "a model that is fitted in closed form predicts no variance; take one that is"
+                " trained by epochs, such as cgcnn"
+            )

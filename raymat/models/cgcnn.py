@@ -25,9 +25,8 @@ from raymat.features.graph import (
 )
 from raymat.features.graph_view import GraphView, Pad
 from raymat.features.radial import GaussianBasis
-from raymat.models._layers import Head, n_outputs
-from raymat.models._spec import CrystalModel, ModelSpec
-from raymat.properties import Task
+from raymat.models._layers import Head, as_output, n_outputs
+from raymat.models._spec import CrystalModel, ModelSpec, Output
 
 LEARNED_DIM = 64  # length of a learned element vector: Xie's thesis, ch. 3
 N_ELEMENTS = 101  # Z = 0 (unused) to 100
@@ -175,9 +174,9 @@ class CGCNN(CrystalModel[CrystalGraph]):
     atom to its own contribution, whose mean is the crystal's value (see `site_contributions`).
     """
 
-    def __init__(self, config: CGCNNConfig, task: Task) -> None:
+    def __init__(self, config: CGCNNConfig, output: Output) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.predicts = config, output
         self.radial = GaussianBasis(config.cutoff, config.gaussian_step)
         self.elements = ElementVectors(config.element_features)
         self.embedding = nn.Linear(self.elements.dim, config.atom_dim)
@@ -188,29 +187,30 @@ class CGCNN(CrystalModel[CrystalGraph]):
         if config.readout == "layers":
             self.pool = LayerReadout(config.atom_dim, config.n_conv)
         if config.readout == "linear":
-            self.site = nn.Linear(config.atom_dim, n_outputs(task))
+            self.site = nn.Linear(config.atom_dim, n_outputs(output))
         else:
             self.head = Head(
                 config.atom_dim,
                 config.hidden_dim,
                 config.n_hidden,
-                task=task,
+                output=output,
                 dropout=config.dropout,
             )
-        self.task = task
 
-    def forward(self, graph: CrystalGraph) -> Tensor:
-        """Predict a batch; see `CrystalModel`."""
+    def latent(self, graph: CrystalGraph) -> Tensor:
+        """Give the pooled vectors (n_crystals, atom_dim)."""
         layers = self.atom_vectors(graph)
-        pooled: Tensor
-        if self.config.readout == "linear":
-            values = mean_over_crystals(self.site(layers[-1]), graph)
-            return torch.log_softmax(values, dim=1) if self.task == "classification" else values
         if self.config.readout == "layers":
-            pooled = self.pool(layers, graph)
-        else:
-            pooled = F.softplus(mean_over_crystals(layers[-1], graph))
-        prediction: Tensor = self.head(pooled)
+            pooled: Tensor = self.pool(layers, graph)
+            return pooled
+        mean = mean_over_crystals(layers[-1], graph)
+        return mean if self.config.readout == "linear" else F.softplus(mean)
+
+    def from_latent(self, crystals: Tensor) -> Tensor:
+        """Predict from pooled vectors; see `CrystalModel.forward`."""
+        if self.config.readout == "linear":  # of the mean atom, which is the mean over the atoms
+            return as_output(self.site(crystals), self.predicts)
+        prediction: Tensor = self.head(crystals)
         return prediction
 
     def atom_vectors(self, graph: CrystalGraph) -> list[Tensor]:
@@ -227,10 +227,10 @@ class CGCNN(CrystalModel[CrystalGraph]):
         Raises:
             ValueError: the readout is not "linear", or the model is a classifier.
         """
-        if self.config.readout != "linear" or self.task == "classification":
+        if self.config.readout != "linear" or self.predicts == "classification":
             raise ValueError("site contributions need model.readout 'linear' and a number to fit")
         contributions: Tensor = self.site(self.atom_vectors(graph)[-1])
-        return contributions.squeeze(1)
+        return contributions[:, 0]
 
 
 def _batch_norm(norm: nn.BatchNorm1d, values: Tensor, columns: slice) -> Tensor:

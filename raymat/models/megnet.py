@@ -22,11 +22,10 @@ from raymat.features.graph import CrystalGraph
 from raymat.features.graph_view import GraphView
 from raymat.features.radial import Gaussians
 from raymat.features.segments import BondGraph, bond_graph, mean_over, spread
-from raymat.models._layers import glorot_linear
+from raymat.models._layers import as_output, glorot_linear
 from raymat.models._layers import shifted_softplus as softplus2  # the authors' name
 from raymat.models._set2set import Recurrence, Set2Set
-from raymat.models._spec import CrystalModel, ModelSpec
-from raymat.properties import Task
+from raymat.models._spec import CrystalModel, ModelSpec, Output
 
 MAX_ATOMIC_NUMBER = 94  # the authors' element table ends with plutonium; row 0 is unused
 CENTERS_BEYOND_CUTOFF = 1.0  # Å: 0-5 for a cutoff of 4 and 0-6 for 5, in all published models
@@ -215,9 +214,9 @@ class MEGNet(CrystalModel[CrystalGraph]):
     authors give the sigmoid of x, this network the logarithms of both classes' probabilities.
     """
 
-    def __init__(self, config: MEGNetConfig, task: Task) -> None:
+    def __init__(self, config: MEGNetConfig, output: Output) -> None:
         super().__init__()
-        self.config, self.task = config, task
+        self.config, self.predicts = config, output
         self.elements = nn.Embedding(MAX_ATOMIC_NUMBER + 1, config.element_dim)
         nn.init.uniform_(self.elements.weight, -0.05, 0.05)  # as Keras does
         self.expand = DistanceExpansion(config.cutoff, config.n_centers, config.width)
@@ -227,15 +226,15 @@ class MEGNet(CrystalModel[CrystalGraph]):
         joined_dim = 4 * config.set2set_dim + config.attribute_dim
         self.dropout = nn.Dropout(config.dropout)
         self.head = TwoLayers(joined_dim, config.attribute_dim, config.set2set_dim)
-        self.output = glorot_linear(config.set2set_dim, 1)
+        self.output = glorot_linear(config.set2set_dim, 2 if output == "gaussian" else 1)
 
-    def forward(self, graph: CrystalGraph) -> Tensor:
-        """Predict a batch; see `CrystalModel`."""
+    def latent(self, graph: CrystalGraph) -> Tensor:
+        """Give atoms, bonds and state, read out: (n_crystals, 4 set2set_dim + attribute_dim)."""
         bonds = bond_graph(graph)
         x = self._start(graph, bonds)
         for block in self.blocks:
             x = x + block(x, bonds)
-        crystals = torch.cat(
+        return torch.cat(
             [
                 self.read_atoms(x.atoms, bonds.atoms_of_crystals),
                 self.read_bonds(x.bonds, bonds.bonds_of_crystals),
@@ -243,10 +242,13 @@ class MEGNet(CrystalModel[CrystalGraph]):
             ],
             dim=1,
         )
+
+    def from_latent(self, crystals: Tensor) -> Tensor:
+        """Predict from what was read out; see `CrystalModel.forward`."""
         out: Tensor = self.output(self.head(self.dropout(crystals)))
-        if self.task == "classification":
+        if self.predicts == "classification":
             return torch.cat([F.logsigmoid(-out), F.logsigmoid(out)], dim=1)
-        return out
+        return as_output(out, self.predicts)
 
     def _start(self, graph: CrystalGraph, bonds: BondGraph) -> Attributes:
         """Give the attributes before the first block."""

@@ -26,9 +26,8 @@ from raymat.features.graph import (
 )
 from raymat.features.graph_view import MAX_ATOMIC_NUMBER, GraphView
 from raymat.features.radial import Gaussians, evenly
-from raymat.models._layers import glorot_linear, n_outputs, shifted_softplus
-from raymat.models._spec import CrystalModel, ModelSpec
-from raymat.properties import Task
+from raymat.models._layers import as_output, glorot_linear, n_outputs, shifted_softplus
+from raymat.models._spec import CrystalModel, ModelSpec, Output
 
 CutoffFunction = Literal["none", "cosine"]
 
@@ -147,9 +146,9 @@ class SchNet(CrystalModel[CrystalGraph]):
     authors' code the last layer does not start at zero, so every layer learns from the first step.
     """
 
-    def __init__(self, config: SchNetConfig, task: Task) -> None:
+    def __init__(self, config: SchNetConfig, output: Output) -> None:
         super().__init__()
-        self.config, self.task = config, task
+        self.config, self.predicts = config, output
         self.elements = nn.Embedding(MAX_ATOMIC_NUMBER + 1, config.atom_dim)
         nn.init.normal_(self.elements.weight, std=config.atom_dim**-0.25)  # as the authors' code
         self.expand = DistanceExpansion(config.cutoff, config.gaussian_step, config.gaussian_gamma)
@@ -157,17 +156,22 @@ class SchNet(CrystalModel[CrystalGraph]):
             Interaction(config, self.expand.n_centers) for _ in range(config.n_interactions)
         )
         self.first = glorot_linear(config.atom_dim, config.atom_dim // 2)
-        self.output = glorot_linear(config.atom_dim // 2, n_outputs(task))
+        self.output = glorot_linear(config.atom_dim // 2, n_outputs(output))
 
-    def forward(self, graph: CrystalGraph) -> Tensor:
-        """Predict a batch; see `CrystalModel`."""
+    def latent(self, graph: CrystalGraph) -> Tensor:
+        """Give the crystals' mean over the readout's hidden layer: (n_crystals, atom_dim // 2)."""
         surroundings = self._surroundings(graph)
         atoms = self.elements(graph.atomic_numbers)
         for interact in self.interactions:
             atoms = atoms + interact(atoms, surroundings, graph)
-        values = self.output(shifted_softplus(self.first(atoms)))
-        crystals = mean_over_crystals(values, graph)
-        return torch.log_softmax(crystals, dim=1) if self.task == "classification" else crystals
+        return mean_over_crystals(shifted_softplus(self.first(atoms)), graph)
+
+    def from_latent(self, crystals: Tensor) -> Tensor:
+        """Predict from mean vectors; see `CrystalModel.forward`.
+
+        The last layer is linear, so it gives the same for the mean as the mean over the atoms.
+        """
+        return as_output(self.output(crystals), self.predicts)
 
     def _surroundings(self, graph: CrystalGraph) -> Surroundings:
         config = self.config

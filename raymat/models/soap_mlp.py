@@ -23,8 +23,7 @@ from raymat.models._soap_fields import (
     scale_features,
     soap_view,
 )
-from raymat.models._spec import CrystalModel, ModelSpec
-from raymat.properties import Task
+from raymat.models._spec import CrystalModel, ModelSpec, Output
 
 
 class SOAPMLPConfig(SoapModelConfig):
@@ -49,19 +48,19 @@ class SOAPMLPConfig(SoapModelConfig):
 class SOAPMLP(CrystalModel[DescriptorBatch]):
     """CGCNN's head on a sparse vector."""
 
-    def __init__(self, config: SOAPMLPConfig, task: Task) -> None:
+    def __init__(self, config: SOAPMLPConfig, output: Output) -> None:
         super().__init__()
-        self.config, self.task = config, task
+        self.config = config
         self.head = Head(
             config.soap.n_features,
             config.hidden_dim,
             config.n_hidden,
-            task=task,
+            output=output,
             dropout=config.dropout,
         )
 
-    def forward(self, batch: DescriptorBatch) -> Tensor:
-        """Predict a batch; see `CrystalModel`."""
+    def latent(self, batch: DescriptorBatch) -> Tensor:
+        """Give the products of the first layer, (n_crystals, hidden_dim), which are all it sees."""
         weight: Tensor = self.head.conv_to_fc.weight.t()
         bias: Tensor = self.head.conv_to_fc.bias
         scaled = scale_features(batch, self.config.feature_scaling)
@@ -69,7 +68,11 @@ class SOAPMLP(CrystalModel[DescriptorBatch]):
             # x W = (x - ln 2) W + ln 2 sum(W), and softplus(0) - ln 2 = 0: still sparse.
             scaled = replace(scaled, values=F.softplus(scaled.values) - LN_2)
             bias = bias + LN_2 * weight.sum(0)
-        return self.head.after_first(scaled.matmul(weight) + bias)
+        return scaled.matmul(weight) + bias
+
+    def from_latent(self, crystals: Tensor) -> Tensor:
+        """Predict from the first products; see `CrystalModel.forward`."""
+        return self.head.after_first(crystals)
 
 
 SPEC = ModelSpec(config=SOAPMLPConfig, build=SOAPMLP, reads=soap_view, from_data=elements_of)

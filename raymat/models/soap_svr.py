@@ -12,7 +12,7 @@ more than a constant. The time of a fit grows at least with the square of the nu
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,9 +30,8 @@ from raymat.models._soap_fields import (
     scale_features,
     soap_view,
 )
-from raymat.models._spec import ClosedFormModel, ModelSpec
+from raymat.models._spec import ClosedFormModel, ModelSpec, Output
 from raymat.models._svr_forecast import slow_fit_warning
-from raymat.properties import Task
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -43,6 +42,7 @@ CACHE_MB = 500  # of kernel values during a fit: all of 7,900 crystals, in float
 N_FOLDS = 5  # of the cross-validation behind class probabilities, as in libsvm
 CHUNK_VALUES = 4_000_000  # float64 that one step of a prediction may fill in, 32 MB
 SAME = 1e-12  # relative: values that spread less than this are one number and its rounding
+N_PROJECTIONS = 64  # bits of a uint64; distances are kept to about 1 / sqrt(2 * 64) = 9 %
 
 
 class SOAPSVRConfig(SoapModelConfig):
@@ -95,9 +95,9 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
     divisors: Tensor  # (n_features,) for "max_abs", else (0,)
     platt: Tensor  # (2,) A and B for classes, else (0,)
 
-    def __init__(self, config: SOAPSVRConfig, task: Task) -> None:
+    def __init__(self, config: SOAPSVRConfig, output: Output) -> None:
         super().__init__()
-        self.config, self.task, self.n_features = config, task, config.soap.n_features
+        self.config, self.predicts, self.n_features = config, output, config.soap.n_features
         for name in ("columns", "offsets"):
             self.register_buffer(name, torch.zeros(0, dtype=torch.int64))
         for name in ("values", "coefficients", "intercept", "gamma", "divisors", "platt"):
@@ -136,7 +136,7 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
             _scale_gamma(x) if self.config.gamma == "scale" else self.config.gamma
         )
         self.gamma = torch.tensor([gamma], dtype=torch.float64)
-        if self.task == "classification":
+        if self.predicts == "classification":
             machine, self.platt = _fit_classes(self._machine(), x, y, seed=seed)
         else:
             machine, self.platt = self._machine().fit(x, y), _none()
@@ -145,17 +145,29 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
         self.coefficients = torch.tensor(machine.dual_coef_.toarray().ravel())
         self.intercept = torch.tensor(machine.intercept_)
 
-    def forward(self, batch: DescriptorBatch) -> Tensor:
-        """Predict a batch in float64; see `CrystalModel`.
+    def latent(self, batch: DescriptorBatch) -> Tensor:
+        """Give (n_crystals, 1 + 64) in float64: the decision function, and where a crystal lies.
+
+        A kernel model has no hidden vector: it knows a crystal by its distances to others, and
+        those are what a random projection of the (scaled) vectors keeps (Johnson & Lindenstrauss,
+        Contemp. Math. 1984, 26, 189), at a width that depends neither on the number of features
+        nor on that of the support vectors.
 
         Raises:
             RuntimeError: the model has not been fitted.
         """
         if len(self.gamma) == 0:
             raise RuntimeError("this SOAP-SVR has no support vectors yet; fit or load it first")
-        parts = [self._decide(part) for part in self._chunks(self._scaled(batch))]
+        scaled = self._scaled(batch)
+        parts = [self._decide(part) for part in self._chunks(scaled)]
         decisions = torch.cat([self.intercept.new_zeros(0), *parts])
-        if self.task == "regression":
+        projection = _projection(self.n_features).to(decisions.device)
+        return torch.cat([decisions[:, None], scaled.matmul(projection)], dim=1)
+
+    def from_latent(self, crystals: Tensor) -> Tensor:
+        """Predict from the decision function; see `CrystalModel.forward`."""
+        decisions = crystals[:, 0]
+        if self.predicts == "regression":
             return decisions[:, None]
         slope, shift = self.platt
         logits = slope * decisions + shift  # of class 0
@@ -167,7 +179,7 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
 
         config = self.config
         shared = {"kernel": "rbf", "C": config.C, "gamma": float(self.gamma), "tol": config.tol}
-        if self.task == "classification":
+        if self.predicts == "classification":
             return SVC(**shared, cache_size=CACHE_MB)
         return SVR(**shared, cache_size=CACHE_MB, epsilon=config.epsilon)
 
@@ -233,6 +245,18 @@ def _scale_gamma(x: "csr_matrix") -> float:
             " another model.compression or model.feature_scaling"
         )
     return float(1.0 / (x.shape[1] * variance))
+
+
+@cache
+def _projection(n_features: int) -> Tensor:
+    """Give (n_features, 64) of random signs over 8, the same for every model of that length.
+
+    Signs keep distances as well as normal numbers do (Achlioptas, J. Comput. Syst. Sci. 2003, 66,
+    671), and the raw bits of a generator, unlike what is drawn from them, never change.
+    """
+    bits = np.random.PCG64(0).random_raw(n_features).astype("<u8")[:, None].view(np.uint8)
+    signs = 2.0 * np.unpackbits(bits, axis=1) - 1.0
+    return torch.from_numpy(signs / N_PROJECTIONS**0.5)
 
 
 def _largest(batch: DescriptorBatch) -> Tensor:

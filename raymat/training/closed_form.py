@@ -40,6 +40,7 @@ class ClosedFormFit(Fit):
             spec,
             model_config,
             data=data,
+            output=data.task,
             scale_targets=config.target_scaling == "standard",
             seed=seed,
         )

@@ -24,7 +24,8 @@ class FitConfig(Config):
     gamma: float = Field(0.1, gt=0.0, le=1.0)
     epochs: int = Field(30, ge=1, le=100_000)
     batch_size: int = Field(256, ge=2, le=65_536)
-    loss: Literal["mse", "l1"] = "mse"  # on scaled targets; classes use the log likelihood
+    # On scaled targets; classes use the log likelihood. "gaussian_nll" predicts a variance, too.
+    loss: Literal["mse", "l1", "gaussian_nll"] = "mse"
     target_scaling: Literal["standard", "none"] = "standard"  # of numbers, by the training rows
     clip_norm: float | None = Field(None, gt=0.0)  # of the gradient
     clip_per: Literal["all", "tensor"] = "all"  # tensor: each by itself, as Keras' clipnorm

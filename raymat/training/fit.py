@@ -21,7 +21,7 @@ from raymat.config import Config
 from raymat.data.scaling import TargetScaling
 from raymat.errors import DataError, DivergedError
 from raymat.features.store import FeatureStore
-from raymat.models._spec import CrystalModel, ModelSpec
+from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.properties import Task
 from raymat.training.metrics import validation_score
 from raymat.training.predict import predict_rows
@@ -71,6 +71,7 @@ class Fit:
         spec: the model.
         model_config: its configuration.
         data: rows to learn from and to select by.
+        output: what the model gives; the task, or "gaussian" for a number and its variance.
         scale_targets: whether numbers are learned as (y - mean) / std of the training rows.
         seed: of everything drawn at random.
         device: where to train.
@@ -82,12 +83,14 @@ class Fit:
         model_config: Config,
         *,
         data: FitData,
+        output: Output,
         scale_targets: bool,
         seed: int,
         device: str = "cpu",
     ) -> None:
         _check_rows(data)
-        self.data, self.seed, self.scaling = data, seed, TargetScaling()
+        spec.check_output(output)
+        self.data, self.output, self.seed, self.scaling = data, output, seed, TargetScaling()
         if scale_targets and data.task == "regression":
             self.scaling = TargetScaling.fit(data.targets[data.train])
         self.device = torch.device(device)
@@ -96,7 +99,7 @@ class Fit:
         self.table = data.features.find(self.view.table_config)
         self.featurize_time_s = time.perf_counter() - start
         torch.manual_seed(seed)
-        self.model: CrystalModel[Any] = spec.build(model_config, data.task).to(self.device)
+        self.model: CrystalModel[Any] = spec.build(model_config, output).to(self.device)
         self.history: list[EpochMetrics] = []
         self.best: EpochMetrics | None = None
         self.best_weights: dict[str, Tensor] = {}

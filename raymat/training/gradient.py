@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raymat.config import Config
-from raymat.models._spec import ModelSpec
+from raymat.errors import ConfigError
+from raymat.models._spec import ModelSpec, Output
 from raymat.properties import Task
 from raymat.training.config import FitConfig
 from raymat.training.fit import Fit, FitData
@@ -36,6 +37,9 @@ class GradientFit(Fit):
         data: rows to learn from and to select by.
         seed: of the initial weights, the order of the rows and dropout.
         device: where to train.
+
+    Raises:
+        ConfigError: a variance is asked for where the target is a class.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class GradientFit(Fit):
             spec,
             model_config,
             data=data,
+            output=_output(data.task, config),
             scale_targets=config.target_scaling == "standard",
             seed=seed,
             device=device,
@@ -96,18 +101,42 @@ class GradientFit(Fit):
         batch = self.view.batch(self.table, rows).to(self.device)
         learned = self._learned[torch.from_numpy(rows)].to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = _loss(self.model(batch), learned, task=self.data.task, name=self.config.loss)
+        loss = _loss(self.model(batch), learned, output=self.output, name=self.config.loss)
         loss.backward()
         clip_gradients(self.model, self.config)
         self.optimizer.step()
         return loss.detach().double()
 
 
-def _loss(out: Tensor, learned: Tensor, *, task: Task, name: str) -> Tensor:
+def _output(task: Task, config: FitConfig) -> Output:
+    if config.loss != "gaussian_nll":
+        return task
     if task == "classification":
+        raise ConfigError(
+            "training.loss 'gaussian_nll' learns the variance of a number, but the target is a"
+            " class; leave training.loss out"
+        )
+    return "gaussian"
+
+
+def _loss(out: Tensor, learned: Tensor, *, output: Output, name: str) -> Tensor:
+    if output == "classification":
         return F.nll_loss(out, learned.long())
+    if output == "gaussian":
+        return gaussian_nll(out, learned.to(out.dtype))
     pair = out.squeeze(1), learned.to(out.dtype)
     return F.l1_loss(*pair) if name == "l1" else F.mse_loss(*pair)
+
+
+def gaussian_nll(out: Tensor, learned: Tensor) -> Tensor:
+    r"""Give the mean negative log likelihood of (n_crystals,) targets, but for its constant.
+
+    .. math:: \frac{1}{2} \Bigl(\ln \sigma^2 + \frac{(y - \mu)^2}{\sigma^2}\Bigr)
+
+    `out` holds :math:`\mu` and :math:`\ln \sigma^2`, (n_crystals, 2). Nix & Weigend, ICNN 1994.
+    """
+    mean, log_variance = out.unbind(1)
+    return 0.5 * (log_variance + (learned - mean).square() * torch.exp(-log_variance)).mean()
 
 
 def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

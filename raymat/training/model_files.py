@@ -17,7 +17,7 @@ from raymat.data.scaling import TargetScaling
 from raymat.errors import ModelFileError, RaymatError, RunError
 from raymat.features.table import FeatureTable, FeatureView
 from raymat.models import load_spec
-from raymat.models._spec import CrystalModel
+from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.models._weights import load_weights
 from raymat.properties import Task
 from raymat.training.predict import predict_rows
@@ -40,6 +40,7 @@ class TrainedModel:
         threshold: of a number that was learned as classes: class 1 lies above it; else None.
         elements: atomic numbers met in training, ascending.
         training: how it was trained, for the reader: settings, seed, epochs, data.
+        predicts_noise: whether it gives a variance besides the number.
     """
 
     name: str
@@ -52,11 +53,22 @@ class TrainedModel:
     threshold: float | None
     elements: tuple[int, ...]
     training: dict[str, Any]
+    predicts_noise: bool = False
+
+    @property
+    def output(self) -> Output:
+        """What the network gives."""
+        return "gaussian" if self.predicts_noise else self.task
 
     @property
     def view(self) -> FeatureView:
         """What the network reads of a crystal."""
         return load_spec(self.name).reads(self.config)
+
+    @property
+    def views(self) -> tuple[FeatureView, ...]:
+        """What the network reads, as an ensemble of one has it."""
+        return (self.view,)
 
     def predict(self, table: FeatureTable, device: str = "cpu") -> NDArray[np.float64]:
         """Predict all crystals of a table: (n_crystals,) in `unit`, or P(class 1).
@@ -89,6 +101,7 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "target": model.target,
         "unit": model.unit,
         "task": model.task,
+        "output": model.output,
         "scaling": asdict(model.scaling),
         "threshold": model.threshold,
         "elements": list(model.elements),
@@ -113,13 +126,10 @@ def load_model(folder: Path) -> TrainedModel:
     description = _read_description(folder)
     try:
         name, task = description["model"], description["task"]
-        if task not in get_args(Task):
-            raise ModelFileError(
-                f"{folder / DESCRIPTION}: task {task!r} is not one of {get_args(Task)}"
-            )
         spec = load_spec(name)
+        output = _read_output(description, spec, where=f"{folder / DESCRIPTION}")
         config = build_config(spec.config, description["config"], where=f"{folder / DESCRIPTION}")
-        network = spec.build(config, task)
+        network = spec.build(config, output)
         load_weights(network, load_file(folder / WEIGHTS), where=f"{folder / WEIGHTS}")
         return TrainedModel(
             name=name,
@@ -132,6 +142,7 @@ def load_model(folder: Path) -> TrainedModel:
             threshold=description.get("threshold"),
             elements=tuple(description["elements"]),
             training=description["training"],
+            predicts_noise=output == "gaussian",
         )
     except RaymatError:
         raise
@@ -140,6 +151,21 @@ def load_model(folder: Path) -> TrainedModel:
     except (OSError, SafetensorError, RuntimeError, TypeError) as cause:
         first_line = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ModelFileError(f"{folder / WEIGHTS}: cannot be loaded ({first_line})") from cause
+
+
+def _read_output(description: dict[str, Any], spec: ModelSpec, *, where: str) -> Output:
+    """Give what the network gives; files of earlier versions name the task only."""
+    task = description["task"]
+    if task not in get_args(Task):
+        raise ModelFileError(f"{where}: task {task!r} is not one of {get_args(Task)}")
+    possible = (task, "gaussian") if (task, spec.fit) == ("regression", "gradient") else (task,)
+    output: Output = description.get("output", task)
+    if output not in possible:
+        raise ModelFileError(
+            f"{where}: output {output!r} is none that {description['model']} has for task"
+            f" {task!r}; expected one of {possible}"
+        )
+    return output
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

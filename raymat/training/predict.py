@@ -1,18 +1,24 @@
-"""Apply a network to crystals."""
+"""Apply networks to crystals."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from raymat.data.scaling import TargetScaling
-from raymat.features.table import FeatureTable, FeatureView
+from raymat.features.table import Batch, FeatureTable, FeatureView
 from raymat.models._spec import CrystalModel
 from raymat.properties import Task
 
-# Sites in one batch of prediction: large enough to fill a core, small enough for its cache.
-SITES_PER_BATCH = 4096
+Floats = NDArray[np.float64]
+
+# Sites in one batch of prediction. On a CPU the edges of a batch should stay in a core's cache:
+# 1,000 sites are evaluated 1.4 times as fast as 4,000. A GPU wants enough to fill it.
+SITES_PER_BATCH = {"cpu": 1024, "cuda": 16_384}
 
 
 def predict_rows(
@@ -24,24 +30,76 @@ def predict_rows(
     scaling: TargetScaling,
     task: Task,
     device: torch.device,
-) -> NDArray[np.float64]:
+) -> Floats:
     """Predict the crystals `rows` of a table: (n_rows,) in the target's unit, or P(class 1).
 
     Leaves the model in evaluation mode.
     """
-    model.eval()
-    parts = [np.zeros(0)]
-    with torch.inference_mode():
-        for some in _batches_by_sites(table, rows):
-            out = model(view.batch(table, some).to(device)).double().cpu().numpy()
-            parts.append(np.exp(out[:, 1]) if task == "classification" else out[:, 0])
-    joined = np.concatenate(parts)
-    return joined if task == "classification" else scaling.restore(joined)
+    (outputs,) = evaluate_networks([model], table, rows, view=view, device=device)
+    return to_unit(outputs, scaling, task)
 
 
-def _batches_by_sites(table: FeatureTable, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def evaluate_networks(
+    networks: Sequence[CrystalModel[Any]],
+    table: FeatureTable,
+    rows: NDArray[np.int64],
+    *,
+    view: FeatureView,
+    device: torch.device,
+) -> Floats:
+    """Evaluate networks that read the same view, every batch being made once for all of them.
+
+    Leaves the networks on `device`, in evaluation mode.
+
+    Returns:
+        (n_networks, n_rows, 2) outputs as `CrystalModel.forward` gives them; the second column is
+        nan for a network that gives one number.
+    """
+    for network in networks:
+        network.to(device).eval()
+
+    def evaluate(batch: Batch) -> Tensor:
+        return torch.stack([_two_columns(network(batch)) for network in networks], dim=1)
+
+    start = np.zeros((0, len(networks), 2))
+    parts = [start, *map_batches(evaluate, table, rows, view=view, device=device)]
+    return np.concatenate(parts).swapaxes(0, 1)
+
+
+def map_batches(
+    evaluate: Callable[[Any], Tensor],
+    table: FeatureTable,
+    rows: NDArray[np.int64],
+    *,
+    view: FeatureView,
+    device: torch.device,
+) -> Iterator[NDArray[Any]]:
+    """Give what a function makes of each batch of `rows`, without gradients, as arrays."""
+    for some in _batches_by_sites(table, rows, SITES_PER_BATCH[device.type]):
+        with torch.inference_mode():
+            part = evaluate(view.batch(table, some).to(device))
+        yield part.cpu().numpy()
+
+
+def to_unit(outputs: Floats, scaling: TargetScaling, task: Task) -> Floats:
+    """Turn outputs (n_rows, 2) into (n_rows,) in the target's unit, or P(class 1)."""
+    return np.exp(outputs[:, 1]) if task == "classification" else scaling.restore(outputs[:, 0])
+
+
+def noise_in_unit(outputs: Floats, scaling: TargetScaling) -> Floats:
+    """Turn outputs (n_rows, 2), mean and log variance, into (n_rows,) spreads in the unit."""
+    return np.exp(0.5 * outputs[:, 1]) * scaling.std
+
+
+def _two_columns(out: Tensor) -> Tensor:
+    return F.pad(out.double(), (0, 2 - out.shape[1]), value=torch.nan)
+
+
+def _batches_by_sites(
+    table: FeatureTable, rows: NDArray[np.int64], n_sites: int
+) -> list[NDArray[np.int64]]:
     if len(rows) == 0:
         return []
     sites = np.cumsum(table.n_sites[rows])
-    cuts = np.flatnonzero(np.diff(sites // SITES_PER_BATCH)) + 1
+    cuts = np.flatnonzero(np.diff(sites // n_sites)) + 1
     return np.split(rows, cuts)

@@ -17,6 +17,7 @@ from raymat.training.fit import EpochMetrics, Fit
 from raymat.training.inputs import RunInputs
 from raymat.training.metrics import score_predictions
 from raymat.training.model_files import TrainedModel
+from raymat.training.predict import evaluate_networks, noise_in_unit, to_unit
 
 Floats = NDArray[np.float64]
 
@@ -70,6 +71,8 @@ class FitResult:
         network: on the CPU.
         scaling: between network output and the target's unit.
         predictions: (n_crystals,) of all crystals; nan for those that the model cannot read.
+        noise: (n_crystals,) standard deviation that the network predicts of the target itself;
+            None for a network that predicts the target only.
         epochs: epochs trained.
         train_time_s: wall seconds of training in these epochs, without validation.
         featurize_time_s: wall seconds that the making of features took inside the fit.
@@ -80,6 +83,7 @@ class FitResult:
     network: CrystalModel[Any]
     scaling: TargetScaling
     predictions: Floats
+    noise: Floats | None
     epochs: int
     train_time_s: float
     featurize_time_s: float
@@ -95,12 +99,13 @@ def conclude(fitting: Fit) -> FitResult:
     if fitting.best is None:
         raise RunError("no epoch was finished, so there is no model")
     fitting.use_best_weights()
-    predictions = _predict_all(fitting)
+    predictions, noise = _predict_all(fitting)
     return FitResult(
         best=fitting.best,
         network=fitting.model.cpu(),
         scaling=fitting.scaling,
         predictions=predictions,
+        noise=noise,
         epochs=fitting.epoch,
         train_time_s=sum(metrics.train_time_s for metrics in fitting.history),
         featurize_time_s=fitting.featurize_time_s,
@@ -108,13 +113,19 @@ def conclude(fitting: Fit) -> FitResult:
     )
 
 
-def _predict_all(fitting: Fit) -> Floats:
+def _predict_all(fitting: Fit) -> tuple[Floats, Floats | None]:
     n = len(fitting.data.targets)
     unusable = fitting.view.unusable(fitting.data.features.crystals, fitting.table)
     rows = np.setdiff1d(np.arange(n), list(unusable)).astype(np.int64)
-    predictions = np.full(n, np.nan)
-    predictions[rows] = fitting.predict(rows)
-    return predictions
+    (outputs,) = evaluate_networks(
+        [fitting.model], fitting.table, rows, view=fitting.view, device=fitting.device
+    )
+    predictions, noise = np.full((2, n), np.nan)
+    predictions[rows] = to_unit(outputs, fitting.scaling, fitting.data.task)
+    if fitting.output != "gaussian":
+        return predictions, None
+    noise[rows] = noise_in_unit(outputs, fitting.scaling)
+    return predictions, noise
 
 
 def to_trained_model(
@@ -132,4 +143,5 @@ def to_trained_model(
         threshold=inputs.threshold,
         elements=inputs.elements(),
         training=training,
+        predicts_noise=result.noise is not None,
     )

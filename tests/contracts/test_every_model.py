@@ -10,11 +10,15 @@ from variants import ELEMENTS, capped, fitted_by, learners, one, variants
 from raymat.config import build_config
 from raymat.data.composition import SYMBOLS
 from raymat.data.crystals import Crystal, CrystalSet
+from raymat.errors import ConfigError
 from raymat.features import pair_search
 from raymat.features.store import FeatureStore
+from raymat.models._layers import MAX_LOG_VARIANCE
+from raymat.models._spec import CrystalModel
 from raymat.training.checkpoints import load_checkpoint, save_checkpoint
 from raymat.training.fit import FitData
 from raymat.training.loops import start_fit, training_config
+from raymat.training.members import predict_members
 from raymat.training.model_files import TrainedModel, load_model, save_model
 
 # Networks are in float64 here, but equal distances still differ by their float32 rounding, 2e-7 Å.
@@ -24,6 +28,7 @@ SAME_SLOPE = 1e-5  # of a difference over 2e-5 in float64
 # SrTiO3's oxygen: 2 Ti, then 4 Sr and 8 O at one distance. Twelve neighbors cut through that shell.
 MIXED = "SrTiO3"
 WHOLE_SHELLS = 14
+WIDEST_LATENT = 256  # of any model as it stands; a descriptor of thousands of features is none
 
 
 @pytest.fixture(scope="module", params=variants(), ids=str)
@@ -142,6 +147,64 @@ def test_batch_equals_one_by_one(variant, network, twelve_crystals):
     assert backwards[::-1] == pytest.approx(together, abs=SAME)
 
 
+def test_latent_vector_has_the_symmetries_of_the_prediction(variant, network, crystal):
+    variant = with_whole_shells(variant, crystal)
+    expected = variant.latent(network, crystal)
+    rotation, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))
+    shifted = crystal.frac_coords + np.array([0.13, -1.27, 0.41])
+    moved = permuted(changed(crystal, lattice=crystal.lattice @ rotation.T, frac_coords=shifted))
+    for same in (moved, supercell(crystal, (1, 2, 3))):
+        assert variant.latent(network, same) == pytest.approx(expected, abs=SAME)
+
+
+def test_prediction_comes_from_the_latent_vector_alone(variant, network, twelve_crystals):
+    latent = variant.latent(network, twelve_crystals)
+    assert latent.shape[0] == 12
+    assert latent.shape[1] <= WIDEST_LATENT
+    assert type(network).forward is CrystalModel.forward
+    with torch.inference_mode():
+        answer = network.from_latent(torch.from_numpy(latent)).numpy()
+    assert np.array_equal(answer, variant.answer(network, twelve_crystals))
+    alone = np.vstack([variant.latent(network, twelve_crystals[i]) for i in range(12)])
+    assert latent == pytest.approx(alone, abs=SAME)
+    different = ~np.isclose(latent[:, None], latent[None], rtol=0, atol=SAME).all(axis=2)
+    assert different[~np.eye(12, dtype=bool)].any()  # it does tell crystals apart
+
+
+@fitted_by("gradient")
+def test_gaussian_has_mean_and_bounded_log_variance(variant, twelve_crystals):
+    network = variant.used_network(twelve_crystals, "y", "gaussian")
+    answer = variant.answer(network, twelve_crystals)
+    assert answer.shape == (12, 2)
+    assert (np.abs(answer[:, 1]) <= MAX_LOG_VARIANCE).all()
+    assert np.ptp(answer, axis=0).min() > SAME  # both depend on the crystal
+    alone = [variant.answer(network, twelve_crystals[i])[0] for i in range(12)]
+    assert answer == pytest.approx(np.array(alone), abs=SAME)
+
+
+@fitted_by("closed_form")
+def test_closed_form_refuses_a_variance(variant):
+    variant.spec.check_output("regression")
+    with pytest.raises(ConfigError, match="closed form predicts no variance; take one that is"):
+        variant.spec.check_output("gaussian")
+
+
+@fitted_by("gradient")
+@pytest.mark.usefixtures("one_thread")
+def test_gaussian_model_file_round_trip(variant, fitting, tmp_path):
+    fit = finish(fitting(loss="gaussian_nll"))
+    model = trained(variant, fit, predicts_noise=True)
+    save_model(model, tmp_path / "best")
+    again = load_model(tmp_path / "best")
+    assert again.output == "gaussian"
+    (expected,), noise = predict_members([model], fit.table)
+    (values,), same_noise = predict_members([again], fit.table)
+    assert np.array_equal(values, expected)
+    assert np.array_equal(values, fit.predict(np.arange(12)))
+    assert np.array_equal(same_noise, noise)
+    assert (noise > 0).all()
+
+
 def test_config_round_trip(variant):
     text = json.dumps(variant.config.model_dump(mode="json"))
     again = build_config(variant.spec.config, json.loads(text), where="model.json")
@@ -183,6 +246,19 @@ def finish(fit):
     while not fit.finished:
         fit.run_epoch()
     return fit
+
+
+def trained(variant, fit, **facts):
+    values = {"task": "regression", "target": "y", "unit": "eV", "threshold": None, **facts}
+    return TrainedModel(
+        name=variant.name,
+        config=variant.config,
+        network=fit.model,
+        scaling=fit.scaling,
+        elements=(11, 17),
+        training={},
+        **values,
+    )
 
 
 def losses(fit):
@@ -232,18 +308,7 @@ def test_resumed_fit_is_the_whole_fit(fitting, tmp_path):
 @pytest.mark.usefixtures("one_thread")
 def test_model_file_round_trip(variant, fitting, task, tmp_path):
     fit = finish(fitting(task=task))
-    model = TrainedModel(
-        name=variant.name,
-        config=variant.config,
-        network=fit.model,
-        target="y",
-        unit="eV",
-        task=task,
-        scaling=fit.scaling,
-        threshold=None,
-        elements=(11, 17),
-        training={},
-    )
+    model = trained(variant, fit, task=task)
     save_model(model, tmp_path / "best")
     again = load_model(tmp_path / "best")
     assert (again.config, again.scaling) == (model.config, model.scaling)

@@ -13,8 +13,7 @@ from raymat.data.crystals import Crystal, CrystalSet
 from raymat.features.graph_view import GraphView
 from raymat.features.table import Batch, FeatureTable, FeatureView
 from raymat.models import available, load_spec
-from raymat.models._spec import ClosedFormModel, CrystalModel, FitKind, ModelSpec
-from raymat.properties import Task
+from raymat.models._spec import ClosedFormModel, CrystalModel, FitKind, ModelSpec, Output
 from raymat.training.loops import training_config
 from raymat.tuning.trial_config import TrialConfig
 
@@ -58,18 +57,18 @@ class Variant:
     def with_changes(self, **changes: Any) -> "Variant":
         return replace(self, changes={**self.changes, **changes})
 
-    def network(self, task: Task = "regression", seed: int = 0) -> CrystalModel[Any]:
+    def network(self, output: Output = "regression", seed: int = 0) -> CrystalModel[Any]:
         torch.manual_seed(seed)
-        return self.spec.build(self.config, task)
+        return self.spec.build(self.config, output)
 
     def used_network(
-        self, crystals: CrystalSet, target: str, task: Task = "regression"
+        self, crystals: CrystalSet, target: str, output: Output = "regression"
     ) -> CrystalModel[Any]:
         """Give a float64 model in evaluation mode that is not as it was built.
 
         A closed form is solved for the crystals; a network's running statistics have seen some.
         """
-        network = self.network(task).double().train()
+        network = self.network(output).double().train()
         if isinstance(network, ClosedFormModel):
             learned = torch.tensor(crystals.target(target))
             network.solve(self.batch(self.table(crystals)), learned, seed=0)
@@ -94,6 +93,12 @@ class Variant:
 
     def predict(self, network: CrystalModel[Any], crystals: CrystalSet | Crystal) -> np.ndarray:
         return self.answer(network, crystals)[:, 0]
+
+    def latent(self, network: CrystalModel[Any], crystals: CrystalSet | Crystal) -> np.ndarray:
+        """Give the crystals' vectors before the head."""
+        crystals = one(crystals) if isinstance(crystals, Crystal) else crystals
+        with torch.inference_mode():
+            return network.latent(self.batch(self.table(crystals))).numpy()
 
     def reads_the_same(self, first: Crystal, second: Crystal) -> bool:
         """Whether the two crystals reach the model as the same numbers."""

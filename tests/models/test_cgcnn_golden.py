@@ -25,6 +25,7 @@ from raymat.models.cgcnn import CGCNN, CGCNNConfig
 LINEAR = tuple(name for name in NETWORKS if "linear_pooling" in NETWORKS[name])
 # Site values stand unaveraged and reach 30: the golden README gives 4e-5 for them in float64.
 SITE_TOLERANCE = 5e-4
+SAME_SUM = 5e-5  # mean of the values of sites, value of the mean site: float32 sums of 64 terms
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +129,10 @@ def test_site_contributions(config_name, table):
     scaling = TargetScaling(mean=-1.6, std=0.9)
     for i, name in enumerate(NAMES):
         own = sites[table.offsets[i] : table.offsets[i + 1]]
-        assert own.mean() == pytest.approx(values[i], abs=1e-5)
-        assert scaling.restore(own).mean() == pytest.approx(scaling.restore(values[i]), abs=1e-5)
+        assert own.mean() == pytest.approx(values[i], abs=SAME_SUM)
+        assert scaling.restore(own).mean() == pytest.approx(
+            scaling.restore(values[i]), abs=SAME_SUM
+        )
         if name == MIXED_SHELL:
             continue
         golden = NETWORKS[config_name]["linear_pooling"]["structures"][name]

@@ -57,8 +57,8 @@ def test_other_cutoff(state):
 
 
 def test_class_is_told_by_two_outputs():
-    assert from_public_state(public_state("C_class")).task == "classification"
-    assert from_public_state(public_state("A_default")).task == "regression"
+    assert from_public_state(public_state("C_class")).predicts == "classification"
+    assert from_public_state(public_state("A_default")).predicts == "regression"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_numpy_scalar_in_the_classifier(tmp_path, module):
     content = path.read_bytes()
     assert content.count(b"numpy._core.multiarray") == 1
     path.write_bytes(content.replace(b"numpy._core.multiarray", module))
-    assert read_public_checkpoint(path).network.task == "classification"
+    assert read_public_checkpoint(path).network.predicts == "classification"
 
 
 class Payload:

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from raymat.models._layers import Head
+from raymat.models._layers import MAX_LOG_VARIANCE, Head, as_output
 
 
-def head(*, n_hidden=1, task="regression", dropout=None):
+def head(*, n_hidden=1, output="regression", dropout=None):
     torch.manual_seed(0)
-    return Head(6, 8, n_hidden, task=task, dropout=dropout)
+    return Head(6, 8, n_hidden, output=output, dropout=dropout)
 
 
 @pytest.mark.parametrize("n_hidden", [1, 2, 5])
@@ -20,17 +20,18 @@ def test_depth(n_hidden):
 
 
 @pytest.mark.parametrize(
-    ("task", "asked", "expected"),
+    ("output", "asked", "expected"),
     [
         ("regression", None, 0.0),
+        ("gaussian", None, 0.0),
         ("regression", 0.2, 0.2),
         ("classification", None, 0.5),  # the authors' classifier
         ("classification", 0.1, 0.1),
         ("classification", 0.0, 0.0),
     ],
 )
-def test_dropout_rate(task, asked, expected):
-    assert head(task=task, dropout=asked).dropout.p == expected
+def test_dropout_rate(output, asked, expected):
+    assert head(output=output, dropout=asked).dropout.p == expected
 
 
 def test_dropout_stands_after_the_first_hidden_layer_only():
@@ -51,6 +52,20 @@ def test_dropout_stands_after_the_first_hidden_layer_only():
 
 
 def test_no_dropout_when_predicting():
-    built = head(task="classification").eval()
+    built = head(output="classification").eval()
     given = torch.randn(5, 6)
     assert torch.equal(built(given), built(given))
+
+
+def test_gaussian_keeps_the_mean_and_bounds_the_log_variance():
+    raw = torch.tensor([[3.0, 0.01], [-70.0, 500.0], [0.0, -500.0]])
+    out = as_output(raw, "gaussian")
+    assert torch.equal(out[:, 0], raw[:, 0])
+    expected = torch.tensor([0.01, MAX_LOG_VARIANCE, -MAX_LOG_VARIANCE])
+    torch.testing.assert_close(out[:, 1], expected)
+
+
+def test_a_large_log_variance_can_still_be_learned_away():
+    raw = torch.tensor([[0.0, 25.0]], requires_grad=True)
+    as_output(raw, "gaussian")[0, 1].backward()
+    assert raw.grad[0, 1] > 0.01  # a plain clamp would give 0

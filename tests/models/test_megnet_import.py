@@ -118,8 +118,8 @@ def test_graph_settings_are_read(spelling, tmp_path):
 
 def test_classifier_is_told_by_its_sigmoid(tmp_path):
     config = described(keras_tensors(), output="sigmoid")
-    assert import_megnet(save(tmp_path, config=config))[1].task == "classification"
-    assert import_megnet(save(tmp_path))[1].task == "regression"
+    assert import_megnet(save(tmp_path, config=config))[1].predicts == "classification"
+    assert import_megnet(save(tmp_path))[1].predicts == "regression"
 
 
 def test_weights_alone_need_the_number_of_passes(tmp_path):

@@ -72,7 +72,7 @@ def test_parameters_of_the_thesis():
 def test_first_weights_are_those_of_a_linear_layer():
     model = make_model()
     torch.manual_seed(0)
-    head = Head(N_FEATURES, 128, 1, task="regression", dropout=None).double()
+    head = Head(N_FEATURES, 128, 1, output="regression", dropout=None).double()
     for own, other in zip(model.head.parameters(), head.parameters(), strict=True):
         assert torch.equal(own, other)
     bound = N_FEATURES**-0.5

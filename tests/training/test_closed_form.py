@@ -58,8 +58,11 @@ class Ridge(ClosedFormModel[CrystalGraph]):
         shift = self.config.alpha * torch.eye(len(gram), dtype=gram.dtype)
         self.weights = torch.linalg.solve(gram + shift, targets)
 
-    def forward(self, batch):
-        values = (self.mean_vectors(batch) @ self.rows.T @ self.weights)[:, None]
+    def latent(self, batch):
+        return self.mean_vectors(batch)
+
+    def from_latent(self, crystals):
+        values = (crystals @ self.rows.T @ self.weights)[:, None]
         if self.task == "classification":
             shares = values.clamp(0.01, 0.99)
             return torch.log(torch.cat([1 - shares, shares], dim=1))

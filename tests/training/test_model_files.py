@@ -176,5 +176,28 @@ def test_class_model_predicts_a_probability(twelve_crystals, tmp_path):
 
 def test_large_sets_are_predicted_in_batches(model, fitting, monkeypatch):
     together = model.predict(fitting.table)
-    monkeypatch.setattr("raymat.training.predict.SITES_PER_BATCH", 10)
+    monkeypatch.setattr("raymat.training.predict.SITES_PER_BATCH", {"cpu": 10})
     assert model.predict(fitting.table) == pytest.approx(together, abs=1e-6)
+
+
+def test_file_of_a_version_without_outputs(model, folder, fitting):
+    content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    assert content.pop("output") == "regression"
+    (folder / DESCRIPTION).write_text(json.dumps(content), encoding="utf-8")
+    again = load_model(folder)
+    assert not again.predicts_noise
+    assert np.array_equal(again.predict(fitting.table), model.predict(fitting.table))
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"output": "poisson"}, "output 'poisson' is none that cgcnn has for task 'regression'"),
+        ({"task": "classification", "output": "gaussian"}, "output 'gaussian' is none"),
+        ({"model": "soap_svr", "output": "gaussian"}, "output 'gaussian' is none that soap_svr"),
+    ],
+)
+def test_impossible_output(folder, changes, found):
+    describe(folder, **changes)
+    with pytest.raises(ModelFileError, match=rf"model\.json: {found}.*expected one of"):
+        load_model(folder)
