@@ -1,0 +1,1 @@
+"""Choose members, combine their predictions, calibrate the spread."""
