@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import raymat
 from raymat.config import ConfigT, build_config, read_yaml
 from raymat.data.splits import SplitConfig  # light on purpose: a typo must be told at once
 from raymat.errors import ConfigError, did_you_mean
+from raymat.shipped import find_yaml, shipped_files, shown_path
 from raymat.tuning.parameters import (
     Parameter,
     check_conditions,
@@ -29,6 +29,7 @@ from raymat.tuning.trial_config import (
 
 __all__ = ["SearchSpace", "parse_space", "read_space", "shipped_spaces"]
 
+FOLDER = "search_spaces"  # of those that travel with raymat
 _DEFAULTS = ("model", "data", "target", "split")
 _SEARCH = ("space", "try_first", "fixed", "budget", "scheduler", "search", "resources")
 _KEYS = (*_DEFAULTS, *_SEARCH)
@@ -42,16 +43,13 @@ def read_space(path_or_name: str) -> SearchSpace:
         ConfigError: there is no such file or shipped space, or something in it cannot be used;
             the message names the file and the key.
     """
-    path = _find_space(path_or_name)
-    return parse_space(read_yaml(path), path=_shown(path))
+    path = find_yaml(path_or_name, FOLDER, what="search space")
+    return parse_space(read_yaml(path), path=shown_path(path))
 
 
 def shipped_spaces() -> dict[str, Path]:
     """Give the spaces that travel with raymat, by name."""
-    package = Path(raymat.__file__).parent
-    inside, beside = package / "search_spaces", package.parent / "search_spaces"
-    folder = inside if inside.is_dir() else beside  # a wheel, or a source checkout
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return shipped_files(FOLDER)
 
 
 def parse_space(content: Mapping[str, Any], *, path: str) -> SearchSpace:
@@ -94,23 +92,6 @@ def parse_space(content: Mapping[str, Any], *, path: str) -> SearchSpace:
     check_settings(space)
     check_values(space)
     return space
-
-
-def _find_space(path_or_name: str) -> Path:
-    path = Path(path_or_name)
-    if path.is_file():
-        return path
-    shipped = shipped_spaces()
-    name = path_or_name.removesuffix(".yaml")
-    if name in shipped:
-        return shipped[name]
-    hint = did_you_mean(path.stem, shipped)
-    raise ConfigError(f"{path_or_name}: neither a file nor a shipped search space{hint}")
-
-
-def _shown(path: Path) -> str:
-    here, resolved = Path.cwd(), path.resolve()
-    return str(resolved.relative_to(here) if resolved.is_relative_to(here) else path)
 
 
 def _check_top_level(content: Mapping[str, Any], path: str) -> None:

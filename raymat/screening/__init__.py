@@ -1,0 +1,1 @@
+"""Which candidates pass a criterion, and with what probability."""
