@@ -3,6 +3,7 @@
 A reason reads ``kind: detail``; rows are counted by kind.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +39,14 @@ class Checked:
         return np.flatnonzero(self.reasons == "").astype(np.int64)
 
 
-def check_rows(raw: RawCrystals, target: str | None, *, where: str) -> Checked:
+def check_rows(
+    raw: RawCrystals, target: str | None, *, where: str, earlier_ids: Set[str] = frozenset()
+) -> Checked:
     """Give each row's first reason to be left out, if there is one.
 
     The order is: structure unreadable, not finite, without volume, with unknown elements, with
     atoms closer than 0.5 Å; target missing, infinite, not a number, impossible; id met before in
-    a usable row.
+    a usable row, or among `earlier_ids`.
 
     Raises:
         DataError: no such target column, or it holds text.
@@ -55,7 +58,7 @@ def check_rows(raw: RawCrystals, target: str | None, *, where: str) -> Checked:
         values = _numbers(column, properties, where=where)
         _add(reasons, _target_reasons(column, values, find_property(target)))
         properties = properties.assign(**{target: values})
-    _reject_duplicates(reasons, raw.material_ids)
+    _reject_duplicates(reasons, raw.material_ids, earlier_ids)
     return Checked(reasons, properties)
 
 
@@ -153,11 +156,16 @@ def _target_reasons(
     return reasons
 
 
-def _reject_duplicates(reasons: NDArray[np.object_], ids: NDArray[np.object_]) -> None:
+def _reject_duplicates(
+    reasons: NDArray[np.object_], ids: NDArray[np.object_], earlier: Set[str]
+) -> None:
     """Keep the first usable row of an id."""
     rows = np.flatnonzero(reasons == "")
-    repeated = pd.Series(ids[rows]).duplicated(keep="first").to_numpy(dtype=bool)
-    reasons[rows[repeated]] = "duplicate id: an earlier row has this material_id"
+    usable = pd.Series(ids[rows], dtype=object)
+    repeated = usable.duplicated(keep="first") | usable.isin(earlier)
+    reasons[rows[repeated.to_numpy(dtype=bool)]] = (
+        "duplicate id: an earlier row has this material_id"
+    )
 
 
 def _mark(reasons: NDArray[np.object_], is_bad: NDArray[np.bool_], text: str) -> None:

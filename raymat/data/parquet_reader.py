@@ -1,18 +1,23 @@
 """Parquet: structures as arrays, read by column without building an object per crystal."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.crystals import ranges
-from raymat.data.raw import STRUCTURE_COLUMNS, RawCrystals, split_off_ids
+from raymat.data.raw import ID_COLUMN, STRUCTURE_COLUMNS, RawCrystals, split_off_ids
 from raymat.data.structure_parser import read_structure_table
 from raymat.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_BUFFER = 1 << 16  # bytes of a column that are read at once
 
 
 def read_parquet(path: Path) -> RawCrystals:
@@ -24,22 +29,89 @@ def read_parquet(path: Path) -> RawCrystals:
     Raises:
         DataError: no Parquet file, or no structure columns.
     """
-    import pyarrow as pa
+    with open_parquet(path) as file:
+        try:
+            table = file.read()
+        except _read_errors() as cause:
+            raise _unreadable(path, cause) from cause
+    return read_table(table, path)
+
+
+def open_parquet(path: Path) -> "pq.ParquetFile":
+    """Open a file; only its footer is read.
+
+    Raises:
+        DataError: no Parquet file.
+    """
     import pyarrow.parquet as pq
 
     try:
-        # ParquetFile, so that a folder named like key=value is not taken for a partition.
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as cause:
-        raise DataError(f"{path}: not a readable Parquet file ({_first_line(cause)})") from cause
+        # ParquetFile, so that a folder named like key=value is not taken for a partition. With a
+        # buffer of its own and no other, a row group of any size is read page by page.
+        return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+    except _read_errors() as cause:
+        raise _unreadable(path, cause) from cause
+
+
+def iter_tables(path: Path, size: int, columns: list[str] | None = None) -> "Iterator[pa.Table]":
+    """Give `size` rows at a time (at the end, what is left), whatever the row groups.
+
+    Never more than twice as many rows are in memory.
+
+    Raises:
+        DataError: no Parquet file, or rows that cannot be read.
+    """
+    import pyarrow as pa
+
+    with open_parquet(path) as file:
+        pending: list[pa.Table] = []
+        for batch in _iter_batches(file, path, size, columns):
+            table = pa.concat_tables([*pending, pa.Table.from_batches([batch])])
+            while len(table) >= size:
+                yield table.slice(0, size)
+                table = table.slice(size)
+            pending = [table]
+        yield from (table for table in pending if len(table))
+
+
+def _iter_batches(
+    file: "pq.ParquetFile", path: Path, size: int, columns: list[str] | None
+) -> "Iterator[pa.RecordBatch]":
+    n_rows, n_read = file.metadata.num_rows, 0
+    batches = file.iter_batches(batch_size=size, columns=columns, use_threads=False)
+    while n_read < n_rows:
+        try:
+            batch = _next_batch(batches)
+        except _read_errors() as cause:
+            where = f"rows {n_read} to {min(n_read + size, n_rows) - 1} of {n_rows}"
+            problem = f"{where} cannot be read ({_first_line(cause)})"
+            raise DataError(f"{path}: {problem}; the file is damaged, write it anew") from cause
+        n_read += len(batch)
+        yield batch
+
+
+def _next_batch(batches: "Iterator[pa.RecordBatch]") -> "pa.RecordBatch":
+    batch = next(batches, None)
+    if batch is None:
+        raise OSError("the file ends before them")
+    batch.validate(full=True)  # text that is no UTF-8 would stop us later, without a row
+    return batch
+
+
+def read_table(table: "pa.Table", path: Path, *, first_row: int = 0) -> RawCrystals:
+    """Read the rows of a table that stand in the file from `first_row` on.
+
+    Raises:
+        DataError: no structure columns.
+    """
     index = [name for name in table.column_names if name.startswith("__index_level_")]
     table = table.drop_columns(index)
     if not set(STRUCTURE_COLUMNS) <= set(table.column_names):
-        return read_structure_table(table.to_pandas(), where=str(path))
-    return _read_arrays(table, path)
+        return read_structure_table(to_frame(table), where=str(path), first_row=first_row)
+    return _read_arrays(table, path, first_row)
 
 
-def _read_arrays(table: "pa.Table", path: Path) -> RawCrystals:
+def _read_arrays(table: "pa.Table", path: Path, first_row: int) -> RawCrystals:
     lattices, n_lattice = _flatten(table["lattice"], path)
     numbers, n_sites = _flatten(table["atomic_numbers"], path)
     coords, n_coords = _flatten(table["frac_coords"], path)
@@ -49,7 +121,8 @@ def _read_arrays(table: "pa.Table", path: Path) -> RawCrystals:
     kept = np.where(problems == "", n_sites, 0)
     cells = np.tile(np.eye(3), (table.num_rows, 1, 1))
     cells[good] = _rows_of(lattices, n_lattice, good).reshape(-1, 3, 3)
-    ids, properties = split_off_ids(table.drop_columns(list(STRUCTURE_COLUMNS)).to_pandas())
+    rest = to_frame(table.drop_columns(list(STRUCTURE_COLUMNS)))
+    ids, properties = split_off_ids(rest, first_row=first_row)
     return RawCrystals(
         material_ids=ids,
         lattices=cells,
@@ -59,6 +132,18 @@ def _read_arrays(table: "pa.Table", path: Path) -> RawCrystals:
         properties=properties.reset_index(drop=True),
         problems=problems,
     )
+
+
+def to_frame(table: "pa.Table") -> pd.DataFrame:
+    """Give the pandas table, its ids as the file has them."""
+    if ID_COLUMN not in table.column_names:
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+    # pandas would write 17 as 17.0 wherever a row without an id is among those read at once.
+    ids = pd.Series(table[ID_COLUMN].to_pylist(), dtype=object)
+    frame = table.drop_columns([ID_COLUMN]).to_pandas().reset_index(drop=True)
+    frame.insert(0, ID_COLUMN, ids)
+    return frame
 
 
 def _flatten(column: "pa.ChunkedArray", path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -106,6 +191,17 @@ def _whole_numbers(values: NDArray[Any]) -> NDArray[np.int64]:
         return values.astype(np.int64)
     whole = np.isfinite(values) & (np.abs(values) < 1000) & (values == np.round(values))
     return np.where(whole, values, 0).astype(np.int64)
+
+
+def _read_errors() -> tuple[type[Exception], ...]:
+    import pyarrow as pa
+
+    errors: tuple[type[Exception], ...] = (pa.ArrowException, OSError)
+    return errors
+
+
+def _unreadable(path: Path, cause: Exception) -> DataError:
+    return DataError(f"{path}: not a readable Parquet file ({_first_line(cause)})")
 
 
 def _first_line(error: Exception) -> str:

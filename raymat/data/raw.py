@@ -65,6 +65,21 @@ class RawCrystals:
             properties=properties,
         ).take(rows)
 
+    def cut(self, start: int, stop: int) -> "RawCrystals":
+        """Give the rows from `start` up to, not including, `stop`."""
+        rows = slice(start, stop)
+        offsets = self.offsets[start : stop + 1]
+        atoms = slice(offsets[0], offsets[-1])
+        return RawCrystals(
+            material_ids=self.material_ids[rows],
+            lattices=self.lattices[rows],
+            offsets=offsets - offsets[0],
+            atomic_numbers=self.atomic_numbers[atoms],
+            frac_coords=self.frac_coords[atoms],
+            properties=self.properties.iloc[rows].reset_index(drop=True),
+            problems=self.problems[rows],
+        )
+
     @classmethod
     def from_parsed(
         cls,
@@ -88,15 +103,21 @@ class RawCrystals:
         )
 
 
-def split_off_ids(table: pd.DataFrame) -> tuple[NDArray[np.object_], pd.DataFrame]:
-    """Take the ids out of a table; a row without one is called after its number, ``row-17``."""
+def split_off_ids(
+    table: pd.DataFrame, *, first_row: int = 0
+) -> tuple[NDArray[np.object_], pd.DataFrame]:
+    """Take the ids out of a table; a row without one is called after its number, ``row-17``.
+
+    `first_row` is the number in the source of the table's first row.
+    """
+    rows = range(first_row, first_row + len(table))
     if ID_COLUMN not in table.columns:
-        return np.array([f"row-{i}" for i in range(len(table))], dtype=object), table
+        return np.array([f"row-{row}" for row in rows], dtype=object), table
     column = table[ID_COLUMN]
     missing = column.isna().to_numpy(dtype=bool)
     ids = [
-        f"row-{i}" if missing[i] or not str(value).strip() else str(value)
-        for i, value in enumerate(column.tolist())
+        f"row-{row}" if is_missing or not str(value).strip() else str(value)
+        for row, is_missing, value in zip(rows, missing, column.tolist(), strict=True)
     ]
     return np.array(ids, dtype=object), table.drop(columns=ID_COLUMN)
 

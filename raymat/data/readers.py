@@ -1,7 +1,6 @@
 """Crystals in: any supported source to checked crystals, with what was left out and why."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,37 +10,43 @@ import pandas as pd
 
 from raymat.data.builtin import BUILTIN
 from raymat.data.checks import Checked, check_rows, kind_of
+from raymat.data.cif_folder import CifFolder, open_listed_folder
 from raymat.data.crystals import CrystalSet
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.parquet_reader import read_parquet
 from raymat.data.raw import RawCrystals
-from raymat.data.table_reader import read_cif_folder, read_csv, read_json
+from raymat.data.structure_parser import read_structure_table
+from raymat.data.table_reader import TABLE_READERS
 from raymat.errors import DataError, did_you_mean
 
-_READERS: dict[str, Callable[[Path], RawCrystals]] = {
-    ".parquet": read_parquet,
-    ".csv": read_csv,
-    ".csv.gz": read_csv,
-    ".json": read_json,
-    ".json.gz": read_json,
-}
+_ENDINGS = (".parquet", *TABLE_READERS)
 
 
 @dataclass(frozen=True)
-class DataSource:
-    """Where crystals came from.
+class SourceFacts:
+    """What a source is, before its rows are checked.
 
     Attributes:
         name: file name without its ending, folder name, or name of a built-in set.
         path: absolute path; None for a built-in set.
         sha256: of the file; of id_prop.csv and the CIF files; or of a built-in set's arrays.
-        n_rows: rows in the source, of which `n_used` are usable and `n_rejected` are not.
+        n_rows: rows in the source.
     """
 
     name: str
     path: str | None
     sha256: str
     n_rows: int
+
+    def counted(self, n_rejected: int) -> "DataSource":
+        """Give the same source with the counts of its checked rows."""
+        return DataSource(**vars(self), n_used=self.n_rows - n_rejected, n_rejected=n_rejected)
+
+
+@dataclass(frozen=True)
+class DataSource(SourceFacts):
+    """Where crystals came from, and how many of its rows are usable and are not."""
+
     n_used: int
     n_rejected: int
 
@@ -88,15 +93,11 @@ def load_crystals(
         DataError: the source cannot be used as a whole.
         TooManyRejectedError: too many of its rows cannot be used.
     """
-    raw, name, path, sha256 = _read(source, target)
-    if not len(raw):
-        raise DataError(f"{source}: the source is empty (no rows)")
+    raw, facts = _read(source, target)
+    refuse_empty(len(raw), source)
     checked = check_rows(raw, target, where=source)
     usable = checked.usable
-    is_rejected = checked.reasons != ""
-    rejected = pd.DataFrame(
-        {"material_id": raw.material_ids[is_rejected], "reason": checked.reasons[is_rejected]}
-    )
+    rejected = list_rejected(raw, checked)
     if len(rejected) > max_rejected * len(raw) or not len(usable):
         raise TooManyRejectedError(
             _rejection_letter(source, checked, max_rejected), rejected=rejected
@@ -104,14 +105,15 @@ def load_crystals(
     return LoadedData(
         crystals=raw.select(usable, checked.properties),
         rejected=rejected,
-        source=DataSource(
-            name=name,
-            path=path,
-            sha256=sha256,
-            n_rows=len(raw),
-            n_used=len(usable),
-            n_rejected=len(rejected),
-        ),
+        source=facts.counted(len(rejected)),
+    )
+
+
+def list_rejected(raw: RawCrystals, checked: Checked) -> pd.DataFrame:
+    """Give ``material_id``, ``reason`` of the unusable rows, in source order."""
+    is_rejected = checked.reasons != ""
+    return pd.DataFrame(
+        {"material_id": raw.material_ids[is_rejected], "reason": checked.reasons[is_rejected]}
     )
 
 
@@ -121,20 +123,56 @@ def reason_counts(rejected: pd.DataFrame) -> dict[str, int]:
     return {str(kind): int(n) for kind, n in counts.items()}
 
 
-def _read(source: str, target: str | None) -> tuple[RawCrystals, str, str | None, str]:
-    """Give the rows, the source's name, its absolute path and its hash."""
+def _read(source: str, target: str | None) -> tuple[RawCrystals, SourceFacts]:
     if source in BUILTIN:
         raw = BUILTIN[source]()
-        return raw, source, None, _hash_arrays(raw)
+        return raw, facts_of_builtin(source, raw)
     path = Path(source).expanduser()
     if path.is_dir():
-        raw, sha256 = read_cif_folder(path, target)
-        return raw, path.resolve().name, str(path.resolve()), sha256
-    reader, stem = _find_reader(path)
-    return reader(path), stem, str(path.resolve()), _hash_file(path)
+        folder = open_listed_folder(path, target)
+        return folder.read(0, len(folder)), facts_of_folder(folder)
+    ending = find_ending(path)
+    table_reader = TABLE_READERS.get(ending)
+    if table_reader is None:
+        raw = read_parquet(path)
+    else:
+        raw = read_structure_table(table_reader(path), where=str(path))
+    return raw, facts_of_file(path, len(raw))
 
 
-def _find_reader(path: Path) -> tuple[Callable[[Path], RawCrystals], str]:
+def facts_of_builtin(name: str, raw: RawCrystals) -> SourceFacts:
+    """Describe a built-in set."""
+    return SourceFacts(name=name, path=None, sha256=_hash_arrays(raw), n_rows=len(raw))
+
+
+def facts_of_folder(folder: CifFolder) -> SourceFacts:
+    """Describe a folder; every file is read, none is parsed."""
+    path = folder.path.resolve()
+    return SourceFacts(path.name, str(path), sha256=folder.sha256(), n_rows=len(folder))
+
+
+def facts_of_file(path: Path, n_rows: int) -> SourceFacts:
+    """Describe a file that `find_ending` knows."""
+    name = path.name[: -len(find_ending(path))]
+    return SourceFacts(name, str(path.resolve()), sha256=_hash_file(path), n_rows=n_rows)
+
+
+def refuse_empty(n_rows: int, source: str) -> None:
+    """Refuse a source without rows.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not n_rows:
+        raise DataError(f"{source}: the source is empty (no rows)")
+
+
+def find_ending(path: Path) -> str:
+    """Give the ending that tells how a file is read: ``.parquet`` or one of `TABLE_READERS`.
+
+    Raises:
+        DataError: no such file, an empty one, or another ending.
+    """
     if not path.exists():
         near = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
         close = get_close_matches(path.name, [*near, *BUILTIN], n=1)  # never the whole folder
@@ -142,11 +180,11 @@ def _find_reader(path: Path) -> tuple[Callable[[Path], RawCrystals], str]:
         raise DataError(f"{path}: no such file or folder, and no built-in data set{hint}")
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
-    for ending in sorted(_READERS, key=len, reverse=True):
+    for ending in sorted(_ENDINGS, key=len, reverse=True):
         if path.name.lower().endswith(ending):
-            return _READERS[ending], path.name[: -len(ending)]
+            return ending
     raise DataError(
-        f"{path}: cannot tell what '{path.suffix}' is; expected {', '.join(_READERS)}, "
+        f"{path}: cannot tell what '{path.suffix}' is; expected {', '.join(_ENDINGS)}, "
         "or a folder of CIF files with id_prop.csv"
     )
 

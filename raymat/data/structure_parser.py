@@ -28,10 +28,11 @@ _PARSER_ERRORS = (
 _TEXT_COLUMNS = ("structure", "cif")
 
 
-def read_structure_table(table: pd.DataFrame, *, where: str) -> RawCrystals:
+def read_structure_table(table: pd.DataFrame, *, where: str, first_row: int = 0) -> RawCrystals:
     """Parse the ``structure`` (or else the ``cif``) column of a table, row by row.
 
     A cell is CIF text, a pymatgen dictionary (as Matbench writes them), or the latter as JSON text.
+    `first_row` is the number in the source of the table's first row.
 
     Raises:
         DataError: the table has neither column.
@@ -41,7 +42,7 @@ def read_structure_table(table: pd.DataFrame, *, where: str) -> RawCrystals:
         found = ", ".join(map(str, table.columns[:12])) or "no columns"
         wanted = "'cif', 'structure', or 'lattice' with 'atomic_numbers' and 'frac_coords'"
         raise DataError(f"{where}: no structure column; expected {wanted}, found {found}")
-    ids, rest = split_off_ids(table.drop(columns=names))
+    ids, rest = split_off_ids(table.drop(columns=names), first_row=first_row)
     with quiet_pymatgen():
         parsed = [parse_cell(cell) for cell in table[names[0]].tolist()]
     return RawCrystals.from_parsed(ids, parsed, rest)
