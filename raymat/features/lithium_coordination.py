@@ -87,10 +87,13 @@ def lithium_site_coordination(crystal: Crystal) -> Floats:
         raise DataError(f"{crystal.material_id}: it holds no Li")
     numbers = np.empty(len(sites))
     for row, displacements in enumerate(_displacements(crystal, sites)):
-        where = f"{crystal.material_id}: Li at site {sites[row]}"
+        where = f"{crystal.material_id}: the Voronoi cell of Li", f"site {sites[row]}"
         angles = _solid_angles(_voronoi_cell(displacements, where), len(displacements))
         if abs(angles.sum() - 4 * np.pi) > _FULL_ANGLE_TOLERANCE:
-            raise DataError(f"{where} has facets that cover {angles.sum():.6g} sr instead of 4 pi")
+            cell, site = where
+            raise DataError(
+                f"{cell} does not close: {site}, facets of {angles.sum():.6g} sr instead of 4 pi"
+            )
         numbers[row] = angles.sum() / angles.max()
     return numbers
 
@@ -113,7 +116,7 @@ def _displacements(crystal: Crystal, sites: Ints) -> Iterator[Floats]:
         yield displacements[is_other & (pairs.atom == site)]
 
 
-def _voronoi_cell(displacements: Floats, where: str) -> _Cell:
+def _voronoi_cell(displacements: Floats, where: tuple[str, str]) -> _Cell:
     """Build the Voronoi cell of the origin among (n, 3) Å."""
     from scipy.spatial import ConvexHull, QhullError
 
@@ -140,10 +143,10 @@ def _voronoi_cell(displacements: Floats, where: str) -> _Cell:
     )
 
 
-def _open_cell(where: str, n_atoms: int) -> DataError:
+def _open_cell(where: tuple[str, str], n_atoms: int) -> DataError:
+    cell, site = where
     return DataError(
-        f"{where} is not enclosed by the {n_atoms} atoms within {CUTOFF:g} Å: its Voronoi cell is"
-        " open"
+        f"{cell} is open: {site} is not enclosed by the {n_atoms} atoms within {CUTOFF:g} Å"
     )
 
 

@@ -141,20 +141,20 @@ OPEN = {
     "nothing within 10 Å": (cubic(12.0, [3], [[0, 0, 0]]), r"by the 0 atoms within 10 Å"),
     "one plane": (
         crystal_of(np.diag([3.0, 3.0, 30.0]), [3], [[0, 0, 0]]),
-        r"Li at site 0 is not enclosed by the \d+ atoms within 10 Å: its Voronoi cell is open",
+        r"cell of Li is open: site 0 is not enclosed by the \d+ atoms within 10 Å",
     ),
     "one chain": (crystal_of(np.diag([3.0, 30.0, 30.0]), [3], [[0, 0, 0]]), "by the 6 atoms"),
     "surface of a slab": (
         crystal_of(np.diag([4.0, 4.0, 30.0]), [3, 9, 9], [*SQUARE_LAYER, [0, 0, 0.06]]),
-        "cell is open",
+        "cell of Li is open",
     ),
     "a slab whose rough surface closes the cell far away": (
         crystal_of(np.diag([4.0, 4.0, 30.0]), [9, 3, 9], [*SQUARE_LAYER, [0, 0, 0.001]]),
-        "Li at site 1 is not enclosed",
+        "cell of Li is open: site 1 is not enclosed",
     ),
     "a molecule in a box": (
         cubic(30.0, [9, 3], [[0, 0, 0], [0.05, 0, 0]]),
-        "Li at site 1 is not enclosed by the 1 atoms",
+        "cell of Li is open: site 1 is not enclosed by the 1 atoms",
     ),
 }
 
@@ -196,7 +196,9 @@ def test_facets_that_do_not_close_are_not_believed(monkeypatch):
     monkeypatch.setattr(coordination, "_solid_angles", lambda *of: halved(*of) / 2)
     found = lithium_coordination(golden_crystal("li_LiF"))
     assert np.isnan(found.number)
-    assert found.reason == "Li at site 0 has facets that cover 6.28319 sr instead of 4 pi"
+    assert found.reason == (
+        "the Voronoi cell of Li does not close: site 0, facets of 6.28319 sr instead of 4 pi"
+    )
 
 
 @pytest.mark.data
