@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from raymat.data.crystals import CrystalSet
     from raymat.data.readers import LoadedData
-    from raymat.features.table import FeatureTable
+    from raymat.ensembles.stored import Ensemble
+    from raymat.features.store import FeatureStore
     from raymat.training.model_files import TrainedModel
+
+    Predictor = TrainedModel | Ensemble
 
 app = typer.Typer(add_completion=False)
 
@@ -73,11 +76,10 @@ def predict(
     from raymat.data.readers import load_crystals
     from raymat.data.writers import write_rejected
     from raymat.training.device import choose_device, use_threads
-    from raymat.training.model_files import load_model
 
     use_threads(threads)
     device = choose_device(gpus)
-    trained = load_model(find_model(model))
+    trained = load_predictor(model)
     limit = MAX_REJECTED if max_rejected is None else max_rejected
     loaded = load_crystals(crystals, max_rejected=limit)
     if max_rejected is None:
@@ -94,6 +96,18 @@ def predict(
     typer.echo(f"{out}: {len(table):,} predictions{rejected}")
 
 
+def load_predictor(folder: Path) -> "Predictor":
+    """Read a model, an ensemble, or the model of a run.
+
+    Raises:
+        ModelFileError: the folder holds none of them.
+    """
+    from raymat.ensembles.stored import is_ensemble, load_ensemble
+    from raymat.training.model_files import load_model
+
+    return load_ensemble(folder) if is_ensemble(folder) else load_model(find_model(folder))
+
+
 def find_model(folder: Path) -> Path:
     """Give the model folder: the one named, or the one inside the run directory named."""
     inside = folder / "best"
@@ -101,7 +115,7 @@ def find_model(folder: Path) -> Path:
     return inside if is_run else folder
 
 
-def check_elements(model: "TrainedModel", crystals: "CrystalSet") -> None:
+def check_elements(model: "Predictor", crystals: "CrystalSet") -> None:
     """Check that the model was made for every element of the crystals.
 
     Raises:
@@ -109,7 +123,9 @@ def check_elements(model: "TrainedModel", crystals: "CrystalSet") -> None:
     """
     from raymat.features.unknown_elements import name_elements
 
-    unknown = model.view.unknown_elements(crystals)
+    unknown: dict[int, tuple[int, ...]] = {}
+    for view in model.views:
+        unknown |= view.unknown_elements(crystals)
     if unknown:
         elements = tuple(sorted({z for held in unknown.values() for z in held}))
         first = crystals.material_ids[min(unknown)]
@@ -122,43 +138,39 @@ def check_elements(model: "TrainedModel", crystals: "CrystalSet") -> None:
 
 
 def split_usable(
-    model: "TrainedModel", loaded: "LoadedData", *, max_rejected: float
-) -> tuple["CrystalSet", "FeatureTable", "pd.DataFrame"]:
+    model: "Predictor", loaded: "LoadedData", *, max_rejected: float
+) -> tuple["CrystalSet", "FeatureStore", "pd.DataFrame"]:
     """Give the crystals that the model can take, their features, and all rejected rows.
 
     Raises:
         ConfigError: the features do not fit into memory.
         DataError: those it cannot take are more than `max_rejected` of all.
     """
-    import numpy as np
-
-    from raymat.features.store import find_or_build
+    from raymat.features.usable import usable_features
     from raymat.training.inputs import join_rejected
 
-    crystals, view = loaded.crystals, model.view
-    features = find_or_build(crystals, view.table_config)
-    unusable = view.unusable(crystals, features)
-    rejected = join_rejected(loaded.rejected, crystals, unusable, max_rejected=max_rejected)
-    if not unusable:
-        return crystals, features, rejected
-    if len(unusable) == len(crystals):
+    crystals = loaded.crystals
+    usable = usable_features(crystals, model.views)
+    rejected = join_rejected(loaded.rejected, crystals, usable.unusable, max_rejected=max_rejected)
+    if len(usable.rows) == 0:
         raise DataError(
             f"none of {len(crystals):,} crystals can be used: {rejected.iloc[-1].reason}"
         )
-    kept = np.setdiff1d(np.arange(len(crystals)), list(unusable))
-    return crystals.take(kept), features.take(kept), rejected
+    # The store knows structures only; the columns are for the score against the data's own.
+    return crystals.take(usable.rows), usable.features, rejected
 
 
 def prediction_table(
-    model: "TrainedModel",
+    model: "Predictor",
     crystals: "CrystalSet",
     *,
-    features: "FeatureTable",
+    features: "FeatureStore",
     device: str = "cpu",
 ) -> "pd.DataFrame":
     """Give ``material_id, formula, prediction``, one row per crystal, in the model's unit.
 
-    For classes the prediction is the probability of class 1.
+    For classes the prediction is the probability of class 1. An ensemble adds its spread, see
+    `prediction_columns`.
     """
     import pandas as pd
 
@@ -168,12 +180,37 @@ def prediction_table(
         {
             "material_id": crystals.material_ids,
             "formula": reduced_formulas(crystals),
-            "prediction": model.predict(features, device),
+            **prediction_columns(model, features, device),
         }
     )
 
 
-def new_elements(model: "TrainedModel", crystals: "CrystalSet") -> dict[str, int]:
+def prediction_columns(model: "Predictor", features: "FeatureStore", device: str) -> dict[str, Any]:
+    """Give the columns that a model, or an ensemble, has to say of each crystal.
+
+    An ensemble gives its mean as ``prediction``; ``std``, recalibrated on its validation rows, and
+    the spread between members and their predicted noise that it is made of (``epistemic``,
+    ``aleatoric``, before recalibration); and ``in_domain``, whether the training crystals have
+    all its elements and lie as near as they lie to each other.
+    """
+    from raymat.ensembles.applicability import find_applicability
+    from raymat.ensembles.stored import Ensemble
+
+    if not isinstance(model, Ensemble):
+        table = features.find(model.view.table_config)
+        return {"prediction": model.predict(table, device)}
+    found = model.predict(features, device)
+    std = found.total if model.recalibration is None else model.recalibration.scale(found.total)
+    columns = {
+        "prediction": found.mean,
+        "std": std,
+        "epistemic": found.epistemic,
+        "aleatoric": found.aleatoric,
+    }
+    return {**columns, "in_domain": find_applicability([model], features, device).inside}
+
+
+def new_elements(model: "Predictor", crystals: "CrystalSet") -> dict[str, int]:
     """Count the crystals that hold each element the model never met in training."""
     from raymat.data.composition import SYMBOLS, element_totals
 
@@ -202,7 +239,7 @@ def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
         pq.write_table(arrow.cast(arrow.schema.set(index, field)), temporary)
 
 
-def _warn_of_new_elements(model: "TrainedModel", crystals: "CrystalSet") -> None:
+def _warn_of_new_elements(model: "Predictor", crystals: "CrystalSet") -> None:
     found = new_elements(model, crystals)
     if found:
         listed = ", ".join(f"{symbol} ({n:,})" for symbol, n in found.items())
@@ -212,7 +249,7 @@ def _warn_of_new_elements(model: "TrainedModel", crystals: "CrystalSet") -> None
         )
 
 
-def _show_head(model: "TrainedModel", table: "pd.DataFrame") -> None:
+def _show_head(model: "Predictor", table: "pd.DataFrame") -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -223,21 +260,23 @@ def _show_head(model: "TrainedModel", table: "pd.DataFrame") -> None:
         shown.add_column(name)
     shown.add_column(f"{model.target} ({kind})" if kind else model.target, justify="right")
     for row in table.head(_SHOWN_ROWS).itertuples():
-        shown.add_row(str(row.material_id), str(row.formula), f"{row.prediction:.4g}")
+        std = getattr(row, "std", None)
+        spread = "" if std is None else f" ± {std:.2g}"
+        shown.add_row(str(row.material_id), str(row.formula), f"{row.prediction:.4g}{spread}")
     hidden = len(table) - _SHOWN_ROWS
     if hidden > 0:
         shown.caption = f"and {hidden:,} more rows"
     Console(highlight=False).print(shown)
 
 
-def say_class_1(model: "TrainedModel") -> str:
+def say_class_1(model: "Predictor") -> str:
     """Say what the predicted probability is of."""
     if model.threshold is None:
         return "P(class 1)"
     return f"P(above {model.threshold:.4g})"
 
 
-def _say_summary(model: "TrainedModel", crystals: "CrystalSet", table: "pd.DataFrame") -> None:
+def _say_summary(model: "Predictor", crystals: "CrystalSet", table: "pd.DataFrame") -> None:
     values = table["prediction"]
     what = f" {say_class_1(model)}" if model.task == "classification" else ""
     typer.echo(
@@ -250,7 +289,7 @@ def _say_summary(model: "TrainedModel", crystals: "CrystalSet", table: "pd.DataF
 
 
 def score_against_data(
-    model: "TrainedModel", crystals: "CrystalSet", table: "pd.DataFrame"
+    model: "Predictor", crystals: "CrystalSet", table: "pd.DataFrame"
 ) -> str | None:
     """Give one line on the error, if the data hold numbers under the name of the target."""
     import numpy as np

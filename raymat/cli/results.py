@@ -31,13 +31,13 @@ def show_tune_result(metrics: Metrics, run: Path, *, next_steps: list[str]) -> N
     rows = {f"{name} (trial {winner['trial']}, epoch {winner['epoch']})": metrics["test"]}
     if default is not None and not is_default:
         rows[f"default (trial {default['trial']}, epoch {default['epoch']})"] = default
-    console = _console()
+    console = console_for_results()
     console.print(score_table(metrics, rows))
     if "difference" in metrics and not is_default:
         console.print(say_difference(metrics))
     if default is None:
         console.print("The default configuration (trial 0) failed and has no score.")
-    _print_leakage(console, metrics)
+    print_leakage(console, metrics)
     if is_default:
         console.print("\nNo trial was better than the default on the validation rows.")
     else:
@@ -47,11 +47,11 @@ def show_tune_result(metrics: Metrics, run: Path, *, next_steps: list[str]) -> N
 
 def show_train_result(metrics: Metrics, run: Path) -> None:
     """Print what one training reached."""
-    console = _console()
+    console = console_for_results()
     console.print(
         score_table(metrics, {f"model (epoch {metrics['winner']['epoch']})": metrics["test"]})
     )
-    _print_leakage(console, metrics)
+    print_leakage(console, metrics)
     _print_files(console, run, [say_predict(run)])
 
 
@@ -131,13 +131,15 @@ def interval(ends: list[float]) -> str:
     return f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
-def _console() -> Console:
+def console_for_results() -> Console:
+    """Give standard output; a table in a file keeps its shape."""
     # Piped into a file, tables keep their shape instead of wrapping at 80 columns.
     console = Console(highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(highlight=False, width=120)
 
 
-def _print_leakage(console: Console, metrics: Metrics) -> None:
+def print_leakage(console: Console, metrics: Metrics) -> None:
+    """Print how many test rows have near relatives among the training rows."""
     leakage = metrics["leakage"]
     console.print(
         f"leakage: {leakage['n_formula']} of {leakage['n_test']} test rows share a reduced formula"

@@ -43,26 +43,26 @@ def resume(
         return
     if finish and command != "tune":
         raise ConfigError(f"{run}: --finish ends a search early; this is a {command} run")
-    if command not in (*_CONTINUE, "compare"):
+    if command not in _CONTINUE:
         raise RunError(f"{run}: a run of `raymat {command}` cannot be continued by this version")
-    if command == "compare":
-        _continue_compare(run, header, quiet=quiet)
-        return
+    _CONTINUE[command](run, header, quiet, finish)
+
+
+def _progress(run: Path, command: str, *, quiet: bool) -> "RunProgress":
     from raymat.cli.progress import RunProgress
     from raymat.tracking.events import read_events
 
     progress = RunProgress(f"{command} (resumed)", quiet=quiet)
     progress.state.replay(read_events(run / "events.jsonl"))
-    _CONTINUE[command](run, header, progress, finish)
+    return progress
 
 
-def _continue_tune(
-    run: Path, header: dict[str, Any], progress: "RunProgress", finish: bool
-) -> None:
+def _continue_tune(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
     from raymat.cli.results import show_tune_result
     from raymat.cli.runs import running
     from raymat.cli.tune import draw_study, next_steps
 
+    progress = _progress(run, "tune", quiet=quiet)
     with running(run, progress):
         from raymat.cluster.tune import resume_tune
 
@@ -73,13 +73,12 @@ def _continue_tune(
     show_tune_result(metrics, run, next_steps=steps)
 
 
-def _continue_train(
-    run: Path, header: dict[str, Any], progress: "RunProgress", finish: bool
-) -> None:
+def _continue_train(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
     del header, finish
     from raymat.cli.results import show_train_result
     from raymat.cli.runs import running
 
+    progress = _progress(run, "train", quiet=quiet)
     with running(run, progress):
         from raymat.tuning.train import resume_train
 
@@ -87,7 +86,22 @@ def _continue_train(
     show_train_result(metrics, run)
 
 
-def _continue_compare(run: Path, header: dict[str, Any], *, quiet: bool) -> None:
+def _continue_ensemble(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
+    del header, finish
+    from raymat.cli.ensemble import show_result
+    from raymat.cli.ensemble_progress import EnsembleProgress
+    from raymat.cli.runs import running
+
+    progress = EnsembleProgress(quiet=quiet)
+    with running(run, progress):
+        from raymat.cluster.ensemble import resume_ensemble
+
+        metrics = resume_ensemble(run, listeners=(progress,))
+    show_result(metrics, run)
+
+
+def _continue_compare(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
+    del finish
     from raymat.cli.compare import say_command, show_comparison
     from raymat.cli.compare_progress import CompareProgress
     from raymat.cli.runs import running
@@ -116,7 +130,9 @@ def _show_again(run: Path, header: dict[str, Any]) -> None:
     typer.echo(f"{run}: the run is complete, nothing is left to do")
 
 
-_CONTINUE: dict[str, Callable[[Path, dict[str, Any], "RunProgress", bool], None]] = {
+_CONTINUE: dict[str, Callable[[Path, dict[str, Any], bool, bool], None]] = {
     "tune": _continue_tune,
     "train": _continue_train,
+    "ensemble": _continue_ensemble,
+    "compare": _continue_compare,
 }

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from raymat.cli.compare_progress import CompareProgress
+from raymat.cli.live import LiveProgress
 from raymat.cli.progress import RunProgress
 from raymat.errors import DivergedError, RunError
 
@@ -23,7 +23,7 @@ class FailedRunError(RunError):
 
 
 @contextmanager
-def running(path: Path, progress: RunProgress | CompareProgress) -> Iterator[None]:
+def running(path: Path, progress: RunProgress | LiveProgress) -> Iterator[None]:
     """Show progress; on Ctrl-C or SIGTERM say how the run at `path` is continued, and exit 130.
 
     Raises:

@@ -121,7 +121,7 @@ def _request_values(
     for key in ("data", "target"):
         if key not in merged:
             raise ConfigError(f"{path}: names no {key}; add it, or give --{key}")
-    split = _read_split(content.get("split"), path)
+    split = read_split(content.get("split"), path)
     return {
         **merged,
         "config": {"model": content["model"], "config": content.get("config", {})},
@@ -131,7 +131,12 @@ def _request_values(
     }
 
 
-def _read_split(content: Any, path: Path) -> "SplitConfig | None":
+def read_split(content: Any, path: Path) -> "SplitConfig | None":
+    """Give the split that a configuration file names, if it names one.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
     from raymat.config import build_config
     from raymat.data.splits import SplitConfig
 

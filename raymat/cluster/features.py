@@ -1,6 +1,7 @@
 """Build feature tables in Ray tasks, once per data set."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,30 @@ from raymat.cluster.tasks import result_of, start_task
 from raymat.data.crystals import CrystalSet
 from raymat.features.store import find_or_build
 from raymat.features.table import FeatureTable, TableConfig
+from raymat.tracking.run_directory import RunDirectory
 
 CRYSTALS_PER_TASK = 512
+
+
+def find_tables(
+    configs: Iterable[TableConfig], crystals: CrystalSet, run: RunDirectory
+) -> tuple[FeatureTable, ...]:
+    """Take the tables of a run from the cache, or build them in parallel, and log what they are.
+
+    Raises:
+        ConfigError: one does not fit into memory.
+    """
+    tables = []
+    for config in configs:
+        start = time.perf_counter()
+        table = find_or_build_table(
+            crystals,
+            config,
+            on_progress=lambda done, total: run.mention("features", done=done, total=total),
+        )
+        tables.append(table)
+        run.emit("features_ready", **table.facts(), time_s=time.perf_counter() - start)
+    return tuple(tables)
 
 
 def find_or_build_table(

@@ -24,14 +24,27 @@ def trial_resources(request: TuneRequest, space: SearchSpace) -> Resources:
     Raises:
         ClusterError: no node can ever hold one trial.
     """
-    asked = space.resources or Resources(gpu=DEFAULT_GPU_SHARE)
+    return decide_resources(space.resources, request.gpus)
+
+
+def decide_resources(asked: Resources | None, wanted_gpus: float | None) -> Resources:
+    """Decide what one training occupies.
+
+    Args:
+        asked: by the file; None for one core, and a share of a GPU where there is one.
+        wanted_gpus: by the user; None leaves it to `asked`.
+
+    Raises:
+        ClusterError: no node can ever hold one.
+    """
+    asked = asked or Resources(gpu=DEFAULT_GPU_SHARE)
     gpus = cluster_gpus()
-    if request.gpus is not None:
-        if request.gpus > 0 and gpus == 0:
+    if wanted_gpus is not None:
+        if wanted_gpus > 0 and gpus == 0:
             raise ClusterError(
-                f"--gpus {request.gpus:g}: Ray sees no GPU here; leave it out to train on CPUs"
+                f"--gpus {wanted_gpus:g}: Ray sees no GPU here; leave it out to train on CPUs"
             )
-        asked = asked.model_copy(update={"gpu": request.gpus})
+        asked = asked.model_copy(update={"gpu": wanted_gpus})
     elif gpus == 0:
         asked = asked.model_copy(update={"gpu": 0.0})
     if not any(_fits(asked, node) for node in ray.nodes() if node["Alive"]):
@@ -40,6 +53,16 @@ def trial_resources(request: TuneRequest, space: SearchSpace) -> Resources:
             f" {cluster_cpus()} CPU and {gpus:g} GPU); lower `resources` in the space or --gpus"
         )
     return asked
+
+
+def places(resources: Resources) -> int:
+    """Give how many trainings fit on the cluster as it is now, all nodes together."""
+    return sum(_room(resources, node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+
+def _room(asked: Resources, has: dict[str, float]) -> int:
+    most = int(has.get("CPU", 0) / asked.cpu)
+    return most if asked.gpu == 0 else min(most, int(has.get("GPU", 0) / asked.gpu))
 
 
 def workers_per_machine(concurrency: int | None = None) -> int:

@@ -8,6 +8,11 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymat.errors import RaymatError, RunError
 
+
+class ProcessDiedError(RunError):
+    """The process or host of a task died again and again, such as for want of memory."""
+
+
 RETRIES = 3  # when the process or host of a task dies; an exception is not retried
 
 
@@ -36,7 +41,7 @@ def result_of(task: Any) -> Any:
     """Wait for a task and give its result; an error of ours comes back as it was raised there.
 
     Raises:
-        RunError: its process or host died again and again.
+        ProcessDiedError: its process or host died again and again.
     """
     try:
         return ray.get(task)
@@ -46,4 +51,6 @@ def result_of(task: Any) -> Any:
         raise
     except RayError as error:
         reason = " ".join(str(error).split()).split(". ")[0]
-        raise RunError(f"a process of the run died {RETRIES + 1} times: {reason}") from error
+        raise ProcessDiedError(
+            f"a process of the run died {RETRIES + 1} times: {reason}"
+        ) from error

@@ -1,11 +1,10 @@
 """`raymat tune`: search a space, train the winner again, score it once on the test rows."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 from raymat.cluster.connect import ray_session
-from raymat.cluster.features import find_or_build_table
+from raymat.cluster.features import find_tables
 from raymat.cluster.finish import finish
 from raymat.cluster.resources import (
     check_folder_is_shared,
@@ -15,12 +14,11 @@ from raymat.cluster.resources import (
 from raymat.cluster.search import search
 from raymat.config import build_config
 from raymat.errors import RunError
-from raymat.features.table import FeatureTable
 from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.fit import FitData
 from raymat.training.forecast import slow_fit_warning
-from raymat.training.inputs import RunInputs, leave_out, load_inputs
+from raymat.training.inputs import leave_out, load_inputs
 from raymat.tuning.forecast import check_memory
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.search_space import SearchSpace
@@ -89,7 +87,7 @@ def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
         check_memory(
             configurations_of(space), inputs.crystals, inputs.prop.task, n_workers=n_workers
         )
-        tables = find_tables(space, inputs, run)
+        tables = find_tables(tables_to_build(space), inputs.crystals, run)
         unusable = unusable_rows(space, inputs.crystals, tables)
         inputs = leave_out(inputs, unusable, run, max_rejected=request.max_rejected)
         data = inputs.fit_data(*tables)
@@ -103,24 +101,3 @@ def _warn_if_slow(space: SearchSpace, data: FitData, run: RunDirectory) -> None:
     text = slow_fit_warning(load_spec(space.model), default.architecture, data)
     if text is not None:
         run.emit("warning", text=text)
-
-
-def find_tables(
-    space: SearchSpace, inputs: RunInputs, run: RunDirectory
-) -> tuple[FeatureTable, ...]:
-    """Take from the cache, or build in parallel, what the trials of a space will ask for.
-
-    Raises:
-        ConfigError: it does not fit into memory.
-    """
-    tables = []
-    for config in tables_to_build(space):
-        start = time.perf_counter()
-        table = find_or_build_table(
-            inputs.crystals,
-            config,
-            on_progress=lambda done, total: run.mention("features", done=done, total=total),
-        )
-        tables.append(table)
-        run.emit("features_ready", **table.facts(), time_s=time.perf_counter() - start)
-    return tuple(tables)

@@ -42,8 +42,29 @@ def unusable_rows(
     space: SearchSpace, crystals: CrystalSet, tables: Iterable[FeatureTable]
 ) -> dict[int, str]:
     """Give the rows that some trial of a space could not take, each with a reason."""
+    return _unusable(views_of(space), crystals, tables)
+
+
+def tables_of(configs: Iterable[TrialConfig]) -> tuple[TableConfig, ...]:
+    """Give the fewest tables that serve some configurations."""
+    tables: list[TableConfig] = []
+    for config in configs:
+        _add(tables, _view(config).table_config)
+    return tuple(tables)
+
+
+def unusable_rows_of(
+    configs: Iterable[TrialConfig], crystals: CrystalSet, tables: Iterable[FeatureTable]
+) -> dict[int, str]:
+    """Give the rows that some of these configurations could not take, each with a reason."""
+    return _unusable(map(_view, configs), crystals, tables)
+
+
+def _unusable(
+    views: Iterable[FeatureView], crystals: CrystalSet, tables: Iterable[FeatureTable]
+) -> dict[int, str]:
     found: dict[int, str] = {}
-    for view in views_of(space):
+    for view in views:
         table = next((t for t in tables if t.config.holds(view.table_config)), None)
         if table is not None:
             found |= view.unusable(crystals, table)

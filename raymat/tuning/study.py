@@ -109,13 +109,22 @@ class Study:
         Raises:
             RunError: no trial has finished an epoch.
         """
+        return self.best_trials(1)[0]
+
+    def best_trials(self, n: int) -> list[TrialRecord]:
+        """Give the `n` trials with the best validation epochs, or all usable ones, best first.
+
+        Raises:
+            RunError: no trial has finished an epoch.
+        """
         usable = [t for t in self.trials.values() if t.status != "failed" and t.epochs]
         if not usable:
             errors = {t.error for t in self.trials.values() if t.error}
             first = f"; the first error was: {min(errors)}" if errors else ""
             raise RunError(f"none of {len(self.trials)} trials finished an epoch{first}")
         sign = -1.0 if self.task == "classification" else 1.0
-        return min(usable, key=lambda t: (sign * t.best(self.task).val_score, t.number))  # type: ignore[union-attr]
+        usable.sort(key=lambda t: (sign * t.best(self.task).val_score, t.number))  # type: ignore[union-attr]
+        return usable[:n]
 
     def counts(self) -> dict[str, int]:
         """Count trials by status."""

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from made_ensembles import Made, make_ensemble, write_sixty
 
 from raymat.cli import main
 from raymat.cli.outputs import source_stem
@@ -12,9 +14,11 @@ from raymat.cli.predict import find_model, new_elements, prediction_table, score
 from raymat.data.crystals import CrystalSet
 from raymat.data.scaling import TargetScaling
 from raymat.data.writers import write_crystals
+from raymat.ensembles.stored import load_ensemble
 from raymat.features import store
 from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.soap import SoapConfig
+from raymat.features.store import FeatureStore
 from raymat.models import load_spec
 from raymat.training.model_files import TrainedModel, load_model, save_model
 
@@ -77,7 +81,8 @@ def soap_files(tmp_path: Path, tiny_crystals: CrystalSet) -> dict[str, Path]:
 
 
 def table_of(model: TrainedModel, crystals: CrystalSet) -> pd.DataFrame:
-    return prediction_table(model, crystals, features=model.view.table_config.build(crystals))
+    features = FeatureStore(crystals, [model.view.table_config.build(crystals)])
+    return prediction_table(model, crystals, features=features)
 
 
 def predict(files: dict[str, Path], *options: str) -> int:
@@ -246,3 +251,83 @@ def test_unusable_input(
     said: Any = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+# --- an ensemble ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    data = write_sixty(tmp_path / "sixty.parquet")
+    return make_ensemble(tmp_path / "ensemble", data, members=(0, 1, 3))
+
+
+def predict_with(made: Made, crystals: str, *options: str) -> int:
+    return main.run(["predict", "--model", str(made.path), crystals, *options])
+
+
+def test_ensemble_adds_its_spread(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict_with(made, "sixty.parquet") == 0
+    said = capsys.readouterr()
+    assert "against the data's own y: MAE " in said.out
+    assert said.err == ""
+    table, stored = pd.read_parquet("sixty-predictions.parquet"), made.predictions
+    assert list(table.columns) == [
+        *("material_id", "formula", "prediction", "std", "epistemic", "aleatoric", "in_domain")
+    ]
+    assert table["material_id"].tolist() == stored["material_id"].tolist()
+    np.testing.assert_allclose(table["prediction"], stored["mean"], atol=1e-6)
+    np.testing.assert_allclose(table["epistemic"], stored["epistemic"], atol=1e-6)
+    assert (table["aleatoric"] == 0).all()
+    scaling = load_ensemble(made.path).recalibration
+    assert scaling is not None
+    assert scaling.factor != pytest.approx(1.0, rel=0.01)
+    np.testing.assert_allclose(table["std"], scaling.factor * stored["std"], rtol=1e-3)
+    assert table["in_domain"].dtype == bool
+    assert table.loc[made.rows("train"), "in_domain"].all()
+
+
+def test_members_of_an_ensemble_are_models_too(made: Made) -> None:
+    member = str(made.path / "members" / "0003")
+    assert main.run(["predict", "--model", member, "sixty.parquet", "-o", "p.csv"]) == 0
+    table = pd.read_csv("p.csv")
+    assert list(table.columns) == ["material_id", "formula", "prediction"]
+    expected = np.stack(made.predictions["members"])[:, 2]
+    np.testing.assert_allclose(table["prediction"], expected, atol=1e-6)
+
+
+def test_classes_of_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_sixty(tmp_path / "sixty.parquet")
+    made = make_ensemble(tmp_path / "ensemble", data, classes="median")
+    assert predict_with(made, "sixty.parquet") == 0
+    assert f"y P(above {made.inputs.threshold:.4g}): mean " in capsys.readouterr().out
+    table = pd.read_parquet("sixty-predictions.parquet")
+    assert table["prediction"].between(0.0, 1.0).all()
+    np.testing.assert_allclose(table["prediction"], made.predictions["mean"], atol=1e-6)
+    np.testing.assert_allclose(table["std"], made.predictions["std"], atol=1e-6)  # none is fitted
+
+
+def test_elements_that_no_member_met(
+    files: dict[str, Path], made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`made` has met all of them; an ensemble that did not says so."""
+    assert predict_with(made, str(files["crystals"])) == 0
+    assert capsys.readouterr().err == ""
+    path = made.path / "ensemble.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["elements"].remove(8)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert predict_with(made, str(files["crystals"]), "-o", "p.csv") == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: elements that the model never met in training")
+    assert "O (1);" in said
+
+
+def test_incomplete_ensemble_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_sixty(tmp_path / "sixty.parquet")
+    part = make_ensemble(tmp_path / "part", data, finish=False)
+    assert predict_with(part, "sixty.parquet") == 2
+    said = capsys.readouterr()
+    assert f"it has 4 members so far; continue it with `raymat resume {part.path}`" in said.err
+    assert said.err.count("\n") == 1
+    assert not Path("sixty-predictions.parquet").exists()

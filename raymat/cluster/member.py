@@ -1,0 +1,73 @@
+"""One member of an ensemble, trained as a Ray task."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raymat.ensembles.members import MemberPlan
+from raymat.training.device import use_threads
+from raymat.training.fit import FitData
+from raymat.training.results import FitResult, conclude
+from raymat.tuning.trial import Trial
+from raymat.tuning.trial_config import TrialConfig
+
+_EPOCH_FILE = "epoch"  # beside the checkpoint: how far the member is, for the progress display
+
+
+@dataclass(frozen=True)
+class TrainedMember:
+    """A member at its end.
+
+    Attributes:
+        result: its network and its predictions of all crystals.
+        row: what `members.parquet` says of it.
+    """
+
+    result: FitResult
+    row: dict[str, Any]
+
+
+def train_member(
+    plan: MemberPlan, config: TrialConfig, data: FitData, *, folder: Path, n_cpus: int
+) -> TrainedMember:
+    """Train a member to its end, from its checkpoint in `folder` if there is one.
+
+    Ray hands the arrays of `data` to every process of a machine as one shared copy, and keeps a
+    process for the next member, so many members cost one copy of the features and one start.
+
+    Raises:
+        DivergedError: a loss or prediction is not finite.
+        RunError: the checkpoint cannot be written.
+    """
+    use_threads(n_cpus)
+    device = "cuda" if ray.get_gpu_ids() else "cpu"
+    own = replace(data, train=plan.rows)
+    trial = Trial(config, own, seed=plan.seed, folder=folder, device=device)
+    while not trial.finished:
+        trial.step()
+        (folder / _EPOCH_FILE).write_text(str(trial.fit.epoch), encoding="ascii")
+    result = conclude(trial.fit)
+    facts = trial.facts()
+    row = {
+        "seed": plan.seed,
+        "n_train": len(plan.rows),
+        "val_score": result.best.val_score,
+        "best_epoch": result.best.epoch,
+        "epochs": result.epochs,
+        "time_s": sum(metrics.time_s for metrics in trial.fit.history),
+        "host": facts["host"],
+        "device": facts["device"],
+        "attempts": plan.attempt + 1,
+        "configuration": plan.configuration,
+    }
+    return TrainedMember(result, row)
+
+
+def epochs_done(folder: Path) -> int:
+    """Give how many epochs the member that trains in a folder has finished."""
+    try:
+        return int((folder / _EPOCH_FILE).read_text(encoding="ascii") or 0)
+    except (FileNotFoundError, ValueError):  # not begun; or caught in the middle of a write
+        return 0

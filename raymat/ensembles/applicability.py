@@ -1,0 +1,50 @@
+"""Whether the training crystals speak for a crystal: its elements, and its distance from them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymat.data.composition import SYMBOLS
+from raymat.ensembles.stored import Ensemble
+from raymat.features.store import FeatureStore
+
+
+@dataclass(frozen=True, eq=False)
+class Applicability:
+    """How some crystals stand to the training crystals of an ensemble, or of several.
+
+    Attributes:
+        unseen: (n_crystals,) symbols of elements that no training crystal has, "" for none.
+        distances: (n_crystals,) distance to the training crystals over the largest that counts as
+            inside, the larger of the ensembles'; nan for ensembles without a domain.
+    """
+
+    unseen: NDArray[np.object_]
+    distances: NDArray[np.float64]
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """(n_crystals,) whether neither speaks against the crystal."""
+        inside: NDArray[np.bool_] = (self.unseen == "") & ~(self.distances > 1.0)
+        return inside
+
+
+def find_applicability(
+    ensembles: Iterable[Ensemble], features: FeatureStore, device: str = "cpu"
+) -> Applicability:
+    """Compare all crystals of a store with the training crystals of every ensemble."""
+    crystals, given = features.crystals, list(ensembles)
+    known = set.intersection(*(set(ensemble.elements) for ensemble in given))
+    unseen = [_name_others(crystals[i].atomic_numbers, known) for i in range(len(crystals))]
+    distances = np.full(len(crystals), np.nan)
+    for ensemble in given:
+        found = ensemble.domain_distances(features, device)
+        if found is not None:
+            distances = np.fmax(distances, found)
+    return Applicability(np.array(unseen, dtype=object), distances)
+
+
+def _name_others(atomic_numbers: NDArray[np.uint8], known: set[int]) -> str:
+    return " ".join(SYMBOLS[z - 1] for z in sorted(set(atomic_numbers.tolist()) - known))

@@ -1,0 +1,235 @@
+"""After the members: how they are combined, scored once on rows that none saw, and stored."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raymat.ensembles.calibration import score_probabilities
+from raymat.ensembles.curves import member_curves
+from raymat.ensembles.domain import LatentDomain
+from raymat.ensembles.members import member_name
+from raymat.ensembles.predictions import MemberPredictions
+from raymat.ensembles.recalibration import (
+    MIN_ROWS,
+    Recalibration,
+    StdScaling,
+    fit_recalibrations,
+    score_recalibrations,
+)
+from raymat.ensembles.record import EnsembleRecord
+from raymat.ensembles.selection import select_members
+from raymat.ensembles.stored import DOMAIN, MEMBERS, OUTPUTS, read_outputs, write_description
+from raymat.errors import DataError
+from raymat.features.table import FeatureTable
+from raymat.tracking.run_directory import RunDirectory
+from raymat.training.inputs import RunInputs
+from raymat.training.members import latent_vectors
+from raymat.training.metrics import validation_score
+from raymat.training.model_files import TrainedModel, load_model
+from raymat.training.results import score_baselines, score_part
+
+Weighting = Literal["equal", "greedy"]
+CALIBRATION, CURVE, PREDICTIONS = "calibration.json", "member_curve.csv", "predictions.parquet"
+_FEWEST = 2  # members with a weight: one alone has no spread
+
+
+def finish_ensemble(
+    record: EnsembleRecord,
+    inputs: RunInputs,
+    *,
+    tables: Sequence[FeatureTable],
+    run: RunDirectory,
+    weighting: Weighting,
+) -> dict[str, Any]:
+    """Combine and score the members, and write the run's files; give `metrics.json`.
+
+    The spread is recalibrated on the validation rows, unless these are too few, and everything is
+    scored on the test rows, here for the first time.
+
+    Raises:
+        DataError: nothing can be scored.
+        RunError: a file cannot be read or written.
+    """
+    run.emit("calibrating")
+    numbers = sorted(record.ended)
+    predictions = _combine(numbers, inputs, run, weighting)
+    with run.replacing("members.parquet") as path:
+        _member_table(record, numbers, predictions, inputs).to_parquet(path, index=False)
+    with run.replacing(PREDICTIONS) as path:
+        prediction_table(inputs, predictions).to_parquet(path, index=False)
+    recalibrations = _recalibrate(inputs, predictions, run)
+    _write_curve(inputs, predictions, run)
+    reference = load_model(run.path / MEMBERS / member_name(numbers[0]))
+    has_domain = _write_domain(reference, inputs, tables, run)
+    metrics = _metrics(record, inputs, predictions)
+    run.write_json("metrics.json", metrics)
+    scaling = recalibrations.get(StdScaling.kind)
+    write_description(
+        run,
+        {
+            "members": numbers,
+            "planned": record.n_planned,
+            "weights": predictions.weights.tolist(),
+            "model": reference.name,
+            "target": inputs.prop.name,
+            "unit": inputs.prop.unit,
+            "task": inputs.prop.task,
+            "threshold": inputs.threshold,
+            "elements": list(inputs.elements()),
+            "recalibration": scaling.to_dict() if scaling else None,
+            "domain": DOMAIN if has_domain else None,
+            "data_sha256": inputs.source.sha256,
+            "split_sha256": inputs.split.sha256,
+        },
+    )
+    run.emit("scored", durable=True, metrics=metrics)
+    remove_leftovers(run)
+    return metrics
+
+
+def prediction_table(inputs: RunInputs, predictions: MemberPredictions) -> pd.DataFrame:
+    """Give `predictions.parquet`: mean, spread and every member, a row per crystal of the split.
+
+    `std` is the total spread before recalibration; `epistemic` and `aleatoric` are its parts.
+    """
+    table = pd.DataFrame(
+        {
+            "material_id": inputs.crystals.material_ids,
+            "part": inputs.split.parts,
+            "target": inputs.targets,
+            "mean": predictions.mean,
+            "std": predictions.total,
+            "epistemic": predictions.epistemic,
+            "aleatoric": predictions.aleatoric,
+            "members": list(predictions.values.T),
+        }
+    )
+    return table[table["part"] != "unused"].reset_index(drop=True)
+
+
+def _combine(
+    numbers: list[int], inputs: RunInputs, run: RunDirectory, weighting: Weighting
+) -> MemberPredictions:
+    found = read_outputs(run.path, numbers)
+    if weighting == "equal":
+        return found
+    rows = inputs.split.rows("validation")
+    weights = select_members(
+        found.values[:, rows], inputs.targets[rows], task=inputs.prop.task, n_start=_FEWEST
+    )
+    return MemberPredictions(found.values, found.noise, weights)
+
+
+def _member_table(
+    record: EnsembleRecord, numbers: list[int], predictions: MemberPredictions, inputs: RunInputs
+) -> pd.DataFrame:
+    name = "val_auc" if inputs.prop.task == "classification" else "val_mae"
+    table = record.table(name)
+    weights = dict(zip(numbers, predictions.weights.tolist(), strict=True))
+    return table.assign(weight=table["member"].map(weights).fillna(0.0))
+
+
+def _recalibrate(
+    inputs: RunInputs, predictions: MemberPredictions, run: RunDirectory
+) -> dict[str, Recalibration]:
+    """Write `calibration.json` and give what was fitted; for classes there is nothing to fit."""
+    test, validation = (inputs.split.rows(part) for part in ("test", "validation"))
+    content: dict[str, Any] = {
+        "target": inputs.prop.name,
+        "unit": inputs.prop.unit,
+        "split": inputs.split.config.kind,
+        "n_members": predictions.n_members,
+        "fitted_on": {"part": "validation", "n": len(validation)},
+        "scored_on": {"part": "test", "n": len(test)},
+    }
+    fitted: dict[str, Recalibration] = {}
+    if inputs.prop.task == "classification":
+        content["before"] = score_probabilities(inputs.targets[test], predictions.mean[test])
+    else:
+        if len(validation) < MIN_ROWS:
+            few = f"{len(validation)} validation rows, {MIN_ROWS} are needed"
+            run.emit("warning", text=f"the spread is not recalibrated: {few}")
+        else:
+            fitted = fit_recalibrations(*_columns(inputs, predictions, validation))
+        scores = score_recalibrations(fitted, *_columns(inputs, predictions, test))
+        content |= {"before": scores.pop("before"), "after": scores.get(StdScaling.kind)}
+        content["methods"] = {
+            kind: {"scores": scores[kind], "fitted": found.to_dict()}
+            for kind, found in fitted.items()
+        }
+    run.write_json(CALIBRATION, content)
+    return fitted
+
+
+def _columns(
+    inputs: RunInputs, predictions: MemberPredictions, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    some = predictions.take(rows)
+    return inputs.targets[rows], some.mean, some.total
+
+
+def _write_curve(inputs: RunInputs, predictions: MemberPredictions, run: RunDirectory) -> None:
+    rows = inputs.split.rows("test")
+    curve = member_curves(predictions.take(rows), inputs.targets[rows], task=inputs.prop.task)
+    with run.replacing(CURVE) as path:
+        curve.to_csv(path, index=False)
+
+
+def _write_domain(
+    reference: TrainedModel, inputs: RunInputs, tables: Sequence[FeatureTable], run: RunDirectory
+) -> bool:
+    """Store where the training rows lie in the reference member's latents; say if it was possible.
+
+    All training rows count, also those that the reference member did not learn from: the other
+    members did.
+    """
+    wanted = reference.view.table_config
+    table = next(table for table in tables if table.config.holds(wanted))
+    latents = latent_vectors(reference, table, inputs.split.rows("train"))
+    try:
+        domain = LatentDomain.fit(latents.astype(np.float64))
+    except DataError as problem:  # such as ten training rows; predictions stay usable
+        run.emit("warning", text=f"no applicability domain: {problem}")
+        return False
+    with run.replacing(DOMAIN) as path, path.open("wb") as file:
+        np.savez(file, **domain.to_arrays())  # type: ignore[arg-type]  # numpy's own stub
+    return True
+
+
+def _metrics(
+    record: EnsembleRecord, inputs: RunInputs, predictions: MemberPredictions
+) -> dict[str, Any]:
+    test = inputs.split.rows("test")
+    task, targets = inputs.prop.task, inputs.targets[test]
+    scores = [validation_score(task, targets, values[test]) for values in predictions.values]
+    name = "auc" if task == "classification" else "mae"
+    return {
+        "target": inputs.prop.name,
+        "unit": inputs.prop.unit,
+        "task": task,
+        "threshold": inputs.threshold,
+        "members": {
+            "planned": record.n_planned,
+            "trained": len(record.ended),
+            "retried": record.n_retried,
+            "failed": record.given_up,
+            "effective": predictions.effective_members,
+            f"test_{name}_mean": float(np.mean(scores)),
+            f"test_{name}_std": float(np.std(scores, ddof=1)),
+        },
+        "test": score_part(inputs, "test", predictions.mean),
+        "validation": score_part(inputs, "validation", predictions.mean),
+        "baselines": score_baselines(inputs),
+        "leakage": inputs.facts()["leakage"],
+    }
+
+
+def remove_leftovers(run: RunDirectory) -> None:
+    """Remove checkpoints, and what `predictions.parquet` holds of a scored run."""
+    shutil.rmtree(run.path / "trials", ignore_errors=True)
+    for outputs in run.path.glob(f"{MEMBERS}/*/{OUTPUTS}"):
+        outputs.unlink(missing_ok=True)

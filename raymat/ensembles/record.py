@@ -1,0 +1,93 @@
+"""How the members of an ensemble fared, rebuilt from the run's event log."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from raymat.ensembles.members import MAX_ATTEMPTS
+from raymat.tracking.events import Event
+
+MEMBER_STARTED, MEMBER_ENDED, MEMBER_FAILED = "member_started", "member_ended", "member_failed"
+_COLUMNS = (
+    *("member", "seed", "status", "n_train", "val_score", "best_epoch", "epochs", "time_s"),
+    *("host", "device", "attempts", "configuration", "error"),
+)
+
+
+@dataclass
+class EnsembleRecord:
+    """All members of an ensemble.
+
+    Attributes:
+        n_planned: members asked for.
+        ended: member -> what is known of it at its end.
+        failures: member -> the failed attempts, each with its seed and error.
+    """
+
+    n_planned: int
+    ended: dict[int, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event], n_planned: int) -> "EnsembleRecord":
+        """Rebuild the record from a run's event log."""
+        record = cls(n_planned)
+        for event in events:
+            record.take(event)
+        return record
+
+    def take(self, event: Event) -> None:
+        """Take one event; those that are not about the end of a member pass."""
+        if event["event"] == MEMBER_ENDED:
+            self.ended[event["member"]] = event["row"]
+        if event["event"] == MEMBER_FAILED:
+            known = self.failures.setdefault(event["member"], [])
+            if event["attempt"] == len(known):  # an attempt may be logged again after a resume
+                known.append({"seed": event["seed"], "error": event["error"]})
+
+    @property
+    def given_up(self) -> list[int]:
+        """Members that failed as often as they may, ascending."""
+        return sorted(
+            member
+            for member, failed in self.failures.items()
+            if len(failed) >= MAX_ATTEMPTS and member not in self.ended
+        )
+
+    @property
+    def n_retried(self) -> int:
+        """Members that needed a second attempt."""
+        return sum(1 for failed in self.failures.values() if failed)
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Give (member, next attempt) of those that are neither trained nor given up."""
+        given_up = set(self.given_up)
+        return [
+            (member, len(self.failures.get(member, [])))
+            for member in range(self.n_planned)
+            if member not in self.ended and member not in given_up
+        ]
+
+    def table(self, score_name: str) -> pd.DataFrame:
+        """Give `members.parquet`: one row per planned member that was trained or given up."""
+        rows = [self._row(member) for member in range(self.n_planned)]
+        table = pd.DataFrame([row for row in rows if row is not None], columns=_COLUMNS)
+        return table.rename(columns={"val_score": score_name})
+
+    def _row(self, member: int) -> dict[str, Any] | None:
+        failed = self.failures.get(member, [])
+        error = failed[-1]["error"] if failed else None
+        if member in self.ended:
+            row = self.ended[member]
+            return {"member": member, "status": "complete", **row, "error": error}
+        if member not in self.given_up:
+            return None
+        return {
+            "member": member,
+            "status": "failed",
+            "seed": failed[-1]["seed"],
+            "attempts": len(failed),
+            "error": error,
+        }

@@ -1,0 +1,279 @@
+"""An ensemble on disk: its members' folders, `ensemble.json`, and the domain of its training rows.
+
+::
+
+    ensemble.json               members, weights, target, unit, recalibration
+    domain.npz                  latent vectors of the training rows, in the reference member
+    members/0057/               a model folder like any other, and
+    members/0057/outputs.npz    its predictions of the run's own crystals
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymat import __version__
+from raymat.ensembles.domain import LatentDomain
+from raymat.ensembles.members import member_name
+from raymat.ensembles.predictions import MemberPredictions
+from raymat.ensembles.recalibration import StdScaling
+from raymat.errors import DataError, ModelFileError, RaymatError, RunError
+from raymat.features.store import FeatureStore
+from raymat.features.table import FeatureView
+from raymat.properties import Task
+from raymat.tracking.run_directory import RunDirectory
+from raymat.training.members import latent_vectors, predict_members
+from raymat.training.model_files import TrainedModel, load_model, save_model
+from raymat.training.results import FitResult
+
+DESCRIPTION, DOMAIN, MEMBERS, OUTPUTS = "ensemble.json", "domain.npz", "members", "outputs.npz"
+# What numpy raises for an npz file that is torn, empty, or lacks an array.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trained members and how they are combined.
+
+    Attributes:
+        folder: the run that trained them.
+        numbers: of the members, ascending; a member that failed twice is missing.
+        members: the models, in the order of their numbers.
+        reference: the member in whose latent space the domain lies.
+        weights: (n_members,) shares of the members, sum 1.
+        n_planned: members that the run was asked for.
+        target: property they predict.
+        unit: of the predictions.
+        task: regression, or classification (they then predict P(class 1)).
+        threshold: of a number that was learned as classes: class 1 lies above it; else None.
+        recalibration: factor on the spread, fitted on validation rows; None for classes.
+        domain: of the training rows; None if it could not be made.
+        elements: atomic numbers met in training, ascending.
+    """
+
+    folder: Path
+    numbers: tuple[int, ...]
+    members: tuple[TrainedModel, ...]
+    reference: TrainedModel
+    weights: NDArray[np.float64]
+    n_planned: int
+    target: str
+    unit: str
+    task: Task
+    threshold: float | None
+    recalibration: StdScaling | None
+    domain: LatentDomain | None
+    elements: tuple[int, ...]
+
+    @property
+    def views(self) -> tuple[FeatureView, ...]:
+        """What the members read of a crystal, each once."""
+        return tuple(dict.fromkeys(member.view for member in self.members))
+
+    def take(self, numbers: Collection[int]) -> "Ensemble":
+        """Give the same ensemble with the members of these numbers only, their weights scaled.
+
+        Raises:
+            DataError: none of them has any weight.
+        """
+        places = [i for i, number in enumerate(self.numbers) if number in numbers]
+        weights = self.weights[places]
+        if weights.sum() <= 0:
+            raise DataError(
+                f"{self.folder}: none of the {len(places)} members asked for has any weight; take"
+                " other members, or train an ensemble of equal weights"
+            )
+        return replace(
+            self,
+            numbers=tuple(self.numbers[i] for i in places),
+            members=tuple(self.members[i] for i in places),
+            weights=weights / weights.sum(),
+        )
+
+    def predict(self, features: FeatureStore, device: str = "cpu") -> MemberPredictions:
+        """Predict all crystals of a store with every member."""
+        return predict_together({"": self}, features, device)[""]
+
+    def domain_distances(
+        self, features: FeatureStore, device: str = "cpu"
+    ) -> NDArray[np.float64] | None:
+        """Give (n_crystals,) distances from the training rows over the largest one inside.
+
+        In the latents of the reference member; above 1 a crystal is outside. None without a domain.
+        """
+        if self.domain is None:
+            return None
+        if len(features.crystals) == 0:
+            return np.zeros(0)
+        table = features.find(self.reference.view.table_config)
+        latents = latent_vectors(self.reference, table, device=device)
+        return self.domain.distances(latents.astype(np.float64)) / self.domain.threshold
+
+
+def predict_together(
+    ensembles: Mapping[str, Ensemble], features: FeatureStore, device: str = "cpu"
+) -> dict[str, MemberPredictions]:
+    """Predict with several ensembles; members that read the same share every batch.
+
+    Args:
+        ensembles: by name.
+        features: of the crystals.
+        device: where to compute.
+    """
+    members = [(name, model) for name, ensemble in ensembles.items() for model in ensemble.members]
+    n_rows = len(features.crystals)
+    values, noise = np.full((2, len(members), n_rows), np.nan)
+    groups = [(model.view, model.predicts_noise) for _, model in members]
+    for view, predicts_noise in dict.fromkeys(groups):
+        places = [i for i, group in enumerate(groups) if group == (view, predicts_noise)]
+        models = [members[i][1] for i in places]
+        found, spread = predict_members(models, features.find(view.table_config), device=device)
+        values[places] = found
+        if spread is not None:
+            noise[places] = spread
+    predictions = {}
+    for name, ensemble in ensembles.items():
+        own = [i for i, (of, _) in enumerate(members) if of == name]
+        has_noise = all(model.predicts_noise for model in ensemble.members)
+        predictions[name] = MemberPredictions(
+            values[own], noise[own] if has_noise else None, ensemble.weights
+        )
+    return predictions
+
+
+def store_member(model: TrainedModel, result: FitResult, number: int, run: RunDirectory) -> None:
+    """Write a member's model and predictions, whole or not at all.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    folder = run.path / MEMBERS / member_name(number)
+    begun = folder.with_name(f".{folder.name}")
+    shutil.rmtree(begun, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run killed before it was logged
+    save_model(model, begun)
+    arrays = {"prediction": result.predictions}
+    if result.noise is not None:
+        arrays["noise"] = result.noise
+    try:
+        np.savez(begun / OUTPUTS, **arrays)  # type: ignore[arg-type]  # numpy's own stub
+        begun.replace(folder)
+    except OSError as cause:
+        raise RunError(f"{folder}: the member cannot be written ({cause.strerror})") from cause
+
+
+def read_outputs(run: Path, numbers: list[int]) -> MemberPredictions:
+    """Read what members predict of the run's own crystals; nan for those they cannot read.
+
+    They count the same.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    values, noise = [], []
+    for number in numbers:
+        path = run / MEMBERS / member_name(number) / OUTPUTS
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                values.append(stored["prediction"])
+                noise.extend([stored["noise"]] if "noise" in stored else [])
+        except _DAMAGED as cause:
+            raise RunError(f"{path}: cannot be read ({cause}); start a new run") from cause
+    return MemberPredictions.equal(np.stack(values), np.stack(noise) if noise else None)
+
+
+def write_description(run: RunDirectory, content: Mapping[str, Any]) -> None:
+    """Write `ensemble.json`, without which a folder is no ensemble."""
+    run.write_json(DESCRIPTION, {"raymat": __version__, **content})
+
+
+def is_ensemble(folder: Path) -> bool:
+    """Say whether a folder is that of an ensemble run, finished or not."""
+    if (folder / DESCRIPTION).exists():
+        return True
+    try:
+        header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(header, dict) and header.get("command") == "ensemble"
+
+
+def load_ensemble(folder: Path) -> Ensemble:
+    """Read an ensemble; nothing is unpickled.
+
+    Raises:
+        ModelFileError: the folder is none, its run is not complete, or a file is damaged.
+    """
+    content = _read_description(folder)
+    try:
+        numbers, weights = content["members"], np.asarray(content["weights"], dtype=np.float64)
+        _check_shares(numbers, weights)
+        members = tuple(load_model(folder / MEMBERS / member_name(n)) for n in numbers)
+        recalibration = content["recalibration"]
+        return Ensemble(
+            folder=folder,
+            numbers=tuple(numbers),
+            members=members,
+            reference=members[0],
+            weights=weights,
+            n_planned=content["planned"],
+            target=content["target"],
+            unit=content["unit"],
+            task=content["task"],
+            threshold=content["threshold"],
+            recalibration=StdScaling.from_dict(recalibration) if recalibration else None,
+            domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
+            elements=tuple(content["elements"]),
+        )
+    except RaymatError:
+        raise
+    except KeyError as cause:
+        path = folder / DESCRIPTION
+        raise ModelFileError(f"{path}: the key {cause} is missing") from cause
+    except (TypeError, ValueError) as cause:
+        raise ModelFileError(f"{folder / DESCRIPTION}: damaged ({cause})") from cause
+
+
+def _check_shares(numbers: list[int], weights: NDArray[np.float64]) -> None:
+    if not numbers or weights.shape != (len(numbers),):
+        raise ValueError(f"{len(numbers)} members with weights of shape {weights.shape}")
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(_say_missing(folder)) from None
+    except (OSError, ValueError) as cause:
+        raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{path}: expected a JSON object")
+    return content
+
+
+def _say_missing(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder}: no such folder; expected the run directory of `raymat ensemble`"
+    if not is_ensemble(folder):
+        return f"{folder}: not an ensemble; expected the run directory of `raymat ensemble`"
+    stored = sum(1 for path in folder.glob(f"{MEMBERS}/[0-9]*"))
+    return (
+        f"{folder}: the ensemble is not complete, it has {stored} members so far; continue it with"
+        f" `raymat resume {folder}`"
+    )
+
+
+def _read_domain(path: Path) -> LatentDomain:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return LatentDomain.from_arrays(dict(arrays))
+    except _DAMAGED as cause:
+        raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
