@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("raymat.cli.train", "Fit one configuration, such as a run's best.yaml."),
     "compare": ("raymat.cli.compare", "Compare models on the same splits, default and tuned."),
     "ensemble": ("raymat.cli.ensemble", "Train many members; score and calibrate their spread."),
+    "screen": ("raymat.cli.screen", "Rank candidates by how probably they pass a criterion."),
     "predict": ("raymat.cli.predict", "Predict a property of crystals with a trained model."),
     "data": ("raymat.cli.data", "Bring crystals in, check them, look at them."),
 }

@@ -135,7 +135,7 @@ def console_for_results() -> Console:
     """Give standard output; a table in a file keeps its shape."""
     # Piped into a file, tables keep their shape instead of wrapping at 80 columns.
     console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, width=120)
+    return console if console.is_terminal else Console(highlight=False, width=140)
 
 
 def print_leakage(console: Console, metrics: Metrics) -> None:

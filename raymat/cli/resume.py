@@ -100,6 +100,20 @@ def _continue_ensemble(run: Path, header: dict[str, Any], quiet: bool, finish: b
     show_result(metrics, run)
 
 
+def _continue_screen(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
+    del header, finish
+    from raymat.cli.runs import running
+    from raymat.cli.screen import show_result
+    from raymat.cli.screen_progress import ScreenProgress
+
+    progress = ScreenProgress(quiet=quiet)
+    with running(run, progress):
+        from raymat.cluster.screen import resume_screen
+
+        metrics = resume_screen(run, listeners=(progress,))
+    show_result(metrics, run)
+
+
 def _continue_compare(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
     del finish
     from raymat.cli.compare import say_command, show_comparison
@@ -134,5 +148,6 @@ _CONTINUE: dict[str, Callable[[Path, dict[str, Any], bool, bool], None]] = {
     "tune": _continue_tune,
     "train": _continue_train,
     "ensemble": _continue_ensemble,
+    "screen": _continue_screen,
     "compare": _continue_compare,
 }

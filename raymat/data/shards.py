@@ -28,11 +28,13 @@ class Shard:
         number: position of the shard in its source, from 0.
         crystals: the usable rows, perhaps none, with every property column as it stands.
         rejected: ``material_id``, ``reason``; one line for every other row, in source order.
+        rows: (n_usable,) row of each crystal in the source, counted from 0.
     """
 
     number: int
     crystals: CrystalSet
     rejected: pd.DataFrame
+    rows: NDArray[np.int64]
 
     @property
     def n_rows(self) -> int:
@@ -120,7 +122,8 @@ def _give(source: ShardSource, plan: _Plan, *, size: int, where: str) -> Iterato
         taken.update(usable[np.isin(_hashes(usable), plan.repeated)])
         if number in plan.given:
             crystals = raw.select(checked.usable, checked.properties)
-            yield Shard(number, crystals, list_rejected(raw, checked))
+            rows = number * size + np.arange(len(raw.material_ids))[checked.usable]
+            yield Shard(number, crystals, list_rejected(raw, checked), rows)
 
 
 def _hashes(ids: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -118,7 +118,11 @@ class Ensemble:
 
 
 def predict_together(
-    ensembles: Mapping[str, Ensemble], features: FeatureStore, device: str = "cpu"
+    ensembles: Mapping[str, Ensemble],
+    features: FeatureStore,
+    device: str = "cpu",
+    *,
+    blocks: NDArray[np.int64] | None = None,
 ) -> dict[str, MemberPredictions]:
     """Predict with several ensembles; members that read the same share every batch.
 
@@ -126,18 +130,24 @@ def predict_together(
         ensembles: by name.
         features: of the crystals.
         device: where to compute.
+        blocks: (n_crystals,) no batch goes over from one number to the next. float32 sums depend
+            in the last digits on what is computed beside them, so blocks that are fixed make a
+            crystal's predictions the same, whatever part of a source it is read with.
     """
     members = [(name, model) for name, ensemble in ensembles.items() for model in ensemble.members]
     n_rows = len(features.crystals)
     values, noise = np.full((2, len(members), n_rows), np.nan)
     groups = [(model.view, model.predicts_noise) for _, model in members]
     for view, predicts_noise in dict.fromkeys(groups):
-        places = [i for i, group in enumerate(groups) if group == (view, predicts_noise)]
+        is_own = [group == (view, predicts_noise) for group in groups]
+        places = np.flatnonzero(is_own)
         models = [members[i][1] for i in places]
-        found, spread = predict_members(models, features.find(view.table_config), device=device)
-        values[places] = found
-        if spread is not None:
-            noise[places] = spread
+        table = features.find(view.table_config)
+        for rows in _runs(blocks, n_rows):
+            found, spread = predict_members(models, table, rows, device=device)
+            values[np.ix_(places, rows)] = found
+            if spread is not None:
+                noise[np.ix_(places, rows)] = spread
     predictions = {}
     for name, ensemble in ensembles.items():
         own = [i for i, (of, _) in enumerate(members) if of == name]
@@ -146,6 +156,12 @@ def predict_together(
             values[own], noise[own] if has_noise else None, ensemble.weights
         )
     return predictions
+
+
+def _runs(blocks: NDArray[np.int64] | None, n_rows: int) -> list[NDArray[np.int64]]:
+    """Give the rows of each block; of consecutive rows with one number."""
+    rows = np.arange(n_rows)
+    return [rows] if blocks is None else np.split(rows, np.flatnonzero(np.diff(blocks)) + 1)
 
 
 def store_member(model: TrainedModel, result: FitResult, number: int, run: RunDirectory) -> None:

@@ -1,0 +1,118 @@
+"""The result of a screening on the terminal: the best candidates, who was left out, files."""
+
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from raymat.cli.results import console_for_results
+from raymat.errors import RaymatError
+
+Metrics = dict[str, Any]
+_SHOWN_ROWS, _SHOWN_REASONS = 15, 6
+_FILES = ("screening.parquet", "screening.csv", "excluded.csv", "metrics.json")
+_N_OTHERS = 8  # columns of a criterion that are shown
+_LEFT = ("material_id", "formula", "source")
+# How columns of the lithium criterion are called where there is little room.
+_SHORT = {
+    "lambda_crit_nm": "λ crit (nm)",
+    "p_s_low": "P_s, low k",
+    "p_s_high": "P_s, high k",
+    "chi_low": "χ, low k",
+    "chi_high": "χ, high k",
+    "bulk_gpa": "K (GPa)",
+    "shear_gpa": "G (GPa)",
+    "molar_volume_ratio": "v",
+}
+_LITHIUM = ("lambda_crit_nm", "p_s_high", "chi_high", "bulk_gpa", "shear_gpa")
+
+
+def draw_screening(run: Path) -> None:
+    """Draw a screening's figures into its run; a failure is only a warning."""
+    from raymat.reports.screening_figures import save_screening_figures
+
+    try:
+        save_screening_figures(run)
+    except (RaymatError, OSError) as error:
+        problem = " ".join(str(error).split())
+        sys.stderr.write(f"warning: no pictures of the screening ({problem})\n")
+
+
+def show_screening(metrics: Metrics, run: Path) -> None:
+    """Print the best candidates of a screening."""
+    from raymat.screening.criterion import parse_criterion
+    from raymat.screening.ranking import short_list
+    from raymat.tracking.run_directory import read_header
+
+    console = console_for_results()
+    asked = read_header(run)["arguments"]
+    criterion = parse_criterion(asked["criterion"], path=asked["criterion_path"])
+    ranked = pd.read_parquet(run / "screening.parquet")
+    listed = short_list(ranked, criterion)
+    console.print(candidate_table(listed, say_title(metrics)))
+    for line in say_counts(metrics):
+        console.print(line)
+    found = ", ".join(name for name in _FILES if (run / name).exists())
+    console.print(f"\nfiles:            {run}/ ({found})")
+
+
+def say_title(metrics: Metrics) -> str:
+    """Give the heading of the table."""
+    counts = f"{metrics['listed']:,} listed of {metrics['ranked']:,} ranked candidates"
+    return f"{metrics['criterion']}: {counts}, {metrics['n_members']} members"
+
+
+def say_counts(metrics: Metrics) -> list[str]:
+    """Give lines on who was left out, and whom no member speaks for."""
+    lines = [f"{metrics['excluded']:,} of {metrics['candidates']:,} candidates excluded:"]
+    reasons = list(metrics["reasons"].items())
+    lines += [f"  {count:,}  {reason}" for reason, count in reasons[:_SHOWN_REASONS]]
+    if len(reasons) > _SHOWN_REASONS:
+        lines.append(f"  and {len(reasons) - _SHOWN_REASONS} other reasons in excluded.csv")
+    if not metrics["excluded"]:
+        lines = ["no candidate was excluded"]
+    lines.append(
+        f"{metrics['known']:,} ranked by known values, {metrics['outside_domain']:,} outside the"
+        " domain of the training crystals (in_domain)"
+    )
+    return lines
+
+
+def candidate_table(listed: pd.DataFrame, title: str) -> Table:
+    """Give the first rows of a ranking: each quantity with its spread or its interval."""
+    columns = ["rank", "material_id", "formula", *_own_columns(listed), "source"]
+    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    for name in columns:
+        justify: Literal["left", "right"] = "left" if name in _LEFT else "right"
+        shown.add_column(_SHORT.get(name, name), justify=justify, no_wrap=True)
+    for row in listed.head(_SHOWN_ROWS).to_dict("records"):
+        shown.add_row(*(_cell(row, name) for name in columns))
+    hidden = len(listed) - _SHOWN_ROWS
+    if hidden > 0:
+        shown.caption = f"and {hidden:,} more rows in screening.csv"
+    return shown
+
+
+def _own_columns(listed: pd.DataFrame) -> list[str]:
+    if "lambda_crit_nm" in listed:
+        return [name for name in _LITHIUM if name in listed]
+    names = [str(name) for name in listed]
+    told = [name for name in names if {f"{name}_std", f"{name}_lo"} & set(names)]
+    return told[:_N_OTHERS]
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    """Give a value with what belongs to it: ``1.34 ± 0.2``, or ``0.83 (0.74 to 0.89)``."""
+    value = row[name]
+    if not isinstance(value, float):
+        return str(value)
+    std, low, high = (row.get(f"{name}_{ending}", math.nan) for ending in ("std", "lo", "hi"))
+    if not math.isnan(low):
+        return f"{value:.2g} ({low:.2g} to {high:.2g})"
+    text = "∞" if math.isinf(value) else f"{value:.3g}"
+    return text if math.isnan(std) else f"{text} ± {std:.2g}"

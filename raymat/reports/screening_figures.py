@@ -1,0 +1,200 @@
+"""Pictures of a screening: who passes, how surely, and who comes first."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymat.errors import RunError, did_you_mean
+from raymat.reports.drawing import (
+    AMBER,
+    GREY,
+    NAVY,
+    SKY,
+    legend,
+    log_sizes,
+    plain,
+    save_figure,
+)
+from raymat.reports.lithium_figures import LITHIUM_COLUMNS, lithium_histograms, stability_diagram
+from raymat.reports.screening_results import ScreeningResults, read_results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+
+TOP = 15
+_NAMES = {
+    "p_s_low": r"$P_\mathrm{s}$ at k = 10⁸ m⁻¹",
+    "p_s_high": r"$P_\mathrm{s}$ at k = 2π/nm",
+}
+_CURVES = ("deviation", "largest")
+_COLORS, _MARKERS = (NAVY, AMBER, SKY), ("o", "D", "^")
+
+
+def save_screening_figures(
+    run: Path, *, folder: Path | None = None, highlighted: Sequence[str] = ()
+) -> list[Path]:
+    """Draw a screening run, each figure as PNG and SVG.
+
+    ``top``: the first candidates with their pass probabilities. ``probability_curve``: how far
+    those of fewer members lie from these. With the columns of the lithium-metal criterion also
+    ``stability_diagram`` and ``histograms``; otherwise ``passes``, the histogram of every pass
+    probability.
+
+    Args:
+        run: a finished screening run.
+        folder: where to; the run itself by default.
+        highlighted: material_ids that the stability diagram points out.
+
+    Returns:
+        The files; none where no candidate was left to rank.
+
+    Raises:
+        RunError: the folder is not a finished screening run, or a highlighted candidate is not
+            in its table.
+        DataError: a file cannot be written.
+    """
+    results = read_results(run)
+    if results.table.empty:
+        return []
+    figures = {"top": top_figure(results)} if results.passes else {}
+    if set(results.table) >= LITHIUM_COLUMNS:
+        rows = _rows_of(highlighted, results)
+        figures["stability_diagram"] = stability_diagram(results, rows)
+        figures["histograms"] = lithium_histograms(results)
+    elif results.passes:
+        figures["passes"] = passes_figure(results)
+    if len(results.curve) and results.passes:
+        figures["probability_curve"] = probability_curve_figure(results)
+    place = folder or run
+    return [p for name, f in figures.items() for p in save_figure(f, place / f"{name}.png")]
+
+
+def passes_figure(results: ScreeningResults) -> "Figure":
+    """Give the histogram of every pass probability over the candidates."""
+    from matplotlib.figure import Figure
+
+    n = len(results.passes)
+    figure = Figure(figsize=(4.6 * n, 3.8), layout="constrained")
+    figure.suptitle(results.title, fontsize=11, x=0.01, ha="left")
+    for axes, name in zip(figure.subplots(1, n, squeeze=False)[0], results.passes, strict=True):
+        share = results.numbers(name)
+        share = share[np.isfinite(share)]
+        axes.hist(share, bins=np.linspace(0, 1, 21), color=NAVY, edgecolor="white", lw=0.4)
+        title = f"{int((share > 0.5).sum()):,} above 0.5, {int((share == 0).sum()):,} at 0"
+        axes.set(xlim=(0, 1), yscale="log", xlabel=f"{name} (share of members)", title=title)
+        axes.set_ylim(bottom=0.7)
+        axes.set_ylabel("candidates")
+        plain(axes)
+    return figure
+
+
+def top_figure(results: ScreeningResults, n: int = TOP) -> "Figure":
+    """Give the first `n` candidates: pass probabilities with 95 % Wilson intervals.
+
+    Beside them, where the table has it, the critical wavelength with its standard deviation.
+    """
+    from matplotlib.figure import Figure
+
+    first = results.first(n)
+    has_wavelength = {"lambda_crit_nm", "lambda_crit_nm_std"} <= set(first.table)
+    n_panels = 1 + has_wavelength
+    figure = Figure(figsize=(2.6 + 3.8 * n_panels, 1.5 + 0.3 * len(first.table)))
+    figure.set_layout_engine("constrained")
+    figure.suptitle(results.title, fontsize=11, x=0.01, ha="left")
+    panels = figure.subplots(1, n_panels, sharey=True, squeeze=False)[0]
+    if has_wavelength:
+        _draw_wavelengths(panels[0], first)
+    _draw_probabilities(panels[-1], first)
+    panels[0].set_yticks(range(len(first.table)), first.labels)
+    panels[0].set_ylim(len(first.table) - 0.4, -0.6)
+    for axes in panels:
+        plain(axes)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(color="0.92", lw=0.6)
+        axes.set_axisbelow(True)
+    return figure
+
+
+def probability_curve_figure(results: ScreeningResults) -> "Figure":
+    """Give how far probabilities from fewer members lie from those of all, by their number.
+
+    The line is the mean over candidates and draws of members, the dashes the candidate that is
+    farthest off in the mean of the draws.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 3.9), layout="constrained")
+    figure.suptitle("What more members change in the probabilities", fontsize=11, x=0.01, ha="left")
+    axes, curve = figure.subplots(), results.curve
+    size = curve["n_members"].to_numpy(np.float64)
+    for k, name in enumerate(results.passes):
+        mean, largest = (curve[f"{name}_{end}"].to_numpy(np.float64) for end in _CURVES)
+        style: dict[str, Any] = {"color": _COLORS[k % 3], "marker": _MARKERS[k % 3], "ms": 4}
+        axes.plot(size, mean, lw=1.4, label=f"{_NAMES.get(name, name)}: mean", **style)
+        axes.plot(
+            size, largest, lw=1.0, ls="--", mfc="white", label="largest of a candidate", **style
+        )
+    log_sizes(axes, int(size[-1]))
+    axes.set_xlim(0.9 * size[0], 1.1 * size[-1])
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="members", ylabel="deviation from the share of all members")
+    plain(axes)
+    legend(axes)
+    return figure
+
+
+def _draw_wavelengths(axes: "Axes", first: ScreeningResults) -> None:
+    """Draw mean and deviation; a wavelength without bound stands as text at the edge."""
+    mean, std = first.numbers("lambda_crit_nm"), first.numbers("lambda_crit_nm_std")
+    y = np.arange(len(mean))
+    shown = np.isfinite(mean)
+    bars = np.nan_to_num(std[shown])
+    axes.errorbar(
+        mean[shown], y[shown], xerr=[np.minimum(bars, mean[shown]), bars], fmt="o", ms=5,
+        color=NAVY, elinewidth=1.0, capsize=2.5,
+    )  # fmt: skip
+    for place in y[np.isposinf(mean)]:
+        axes.annotate(
+            "∞: stable at every wavelength →", (1.0, place), xycoords=("axes fraction", "data"),
+            ha="right", va="center", fontsize=8, color=GREY,
+        )  # fmt: skip
+    axes.set_xlim(left=0)
+    if not shown.any():
+        axes.set_xticks([])
+    axes.set_xlabel("critical wavelength (nm), ± std of the members")
+
+
+def _draw_probabilities(axes: "Axes", first: ScreeningResults) -> None:
+    n = len(first.passes)
+    for k, name in enumerate(first.passes):
+        share, low, high = (first.numbers(f"{name}{end}") for end in ("", "_lo", "_hi"))
+        # Not below 0 by rounding; without an interval, as of DFT values, no whisker.
+        reach = [np.nan_to_num(np.maximum(end, 0.0)) for end in (share - low, high - share)]
+        shift = 0.22 * (k - (n - 1) / 2)
+        axes.errorbar(
+            share, np.arange(len(share)) + shift, xerr=reach, fmt=_MARKERS[k % 3], ms=5,
+            color=_COLORS[k % 3], elinewidth=1.0, capsize=2.5,
+            label=_NAMES.get(name, name),
+        )  # fmt: skip
+    axes.set(xlim=(-0.03, 1.03), xlabel="share of members that pass, 95 % interval")
+    if n > 1:
+        legend(axes, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=n, columnspacing=1.0)
+
+
+def _rows_of(ids: Sequence[str], results: ScreeningResults) -> list[int]:
+    """Give where highlighted candidates stand in the table."""
+    places = {str(name): row for row, name in enumerate(results.table["material_id"])}
+    for wanted in ids:
+        if wanted not in places:
+            raise RunError(
+                f"'{wanted}' is not ranked by this screening (excluded candidates stand in"
+                f" excluded.csv){did_you_mean(wanted, places) if len(places) < 1000 else ''}"
+            )
+    return [places[wanted] for wanted in ids]

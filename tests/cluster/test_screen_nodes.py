@@ -1,0 +1,54 @@
+"""A screening on three Ray nodes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_screening import Study, assert_same_ranking, write_study
+
+from raymat.cluster.screen import screen
+from raymat.data.shards import iter_shards
+from raymat.screening.criterion import read_criterion
+from raymat.screening.ranking import rank
+from raymat.screening.shard import screen_shard
+from raymat.tracking.events import read_events
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+N_NODES = 3
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The address of three nodes of one core each, all on this machine."""
+    from ray.cluster_utils import Cluster
+
+    from raymat.cluster.connect import prepare_environment
+
+    monkeypatch.setenv("RAYMAT_CACHE", str(tmp_path / "cache"))
+    prepare_environment()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    for _ in range(N_NODES - 1):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    try:
+        yield str(cluster.address)
+    finally:
+        cluster.shutdown()
+
+
+def test_three_nodes_rank_as_one(address: str, tmp_path: Path) -> None:
+    study: Study = write_study(tmp_path)
+    path = tmp_path / "run"
+    metrics = screen(study.request(shard_size=4, address=address), path)
+    events = read_events(path / "events.jsonl")
+    ended = [event["shard"] for event in events if event["event"] == "shard_ended"]
+    assert sorted(ended) == list(range(12))
+    (shard,) = iter_shards(str(study.candidates), size=1000)
+    criterion = read_criterion("lithium_metal")
+    whole = screen_shard(shard.crystals, criterion, study.ensembles, cache=tmp_path / "cache")
+    table = pd.read_parquet(path / "screening.parquet")
+    assert_same_ranking(table, rank(whole.table, criterion))
+    assert metrics["ranked"] == len(table)
+    assert not [event for event in events if event["event"] == "warning"]

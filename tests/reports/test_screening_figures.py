@@ -1,0 +1,242 @@
+"""Pictures of a screening: what is drawn, from the figure itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.offsetbox import AnchoredText
+from screening_run import as_dft, lithium_table, write_screening_run
+
+from raymat.errors import RunError
+from raymat.reports.lithium_figures import boundary_at, lithium_histograms, stability_diagram
+from raymat.reports.screening_figures import (
+    passes_figure,
+    probability_curve_figure,
+    save_screening_figures,
+    top_figure,
+)
+from raymat.reports.screening_results import ScreeningResults
+from raymat.screening.lithium_interface import LITHIUM_SHEAR_GPA, stability_boundary
+
+VOLUMES = np.linspace(0.0, 0.9, 10)
+LONG_WAVE = 1.0  # 1/m; surface tension adds nothing any more
+DIGITS = 1e-6
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    found = lithium_table()
+    as_dft(found, 2)
+    found.loc[0, ["lambda_crit_nm", "lambda_crit_nm_std"]] = [np.inf, np.nan]
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(table: pd.DataFrame) -> ScreeningResults:
+    return ScreeningResults(table, 7)
+
+
+def generic(table: pd.DataFrame) -> pd.DataFrame:
+    """Give what a criterion of one pass probability writes."""
+    kept = ["rank", "material_id", "p_s_high", "p_s_high_lo", "p_s_high_hi", "n_members"]
+    return table[kept].rename(columns=lambda name: name.replace("p_s_high", "p_pass"))
+
+
+def drawn(axes: Axes) -> np.ndarray:
+    points = [dots for dots in axes.collections if isinstance(dots, PathCollection)]
+    return np.concatenate([np.asarray(dots.get_offsets()).reshape(-1, 2) for dots in points])
+
+
+def test_boundary_without_surface_tension_is_the_closed_one() -> None:
+    for poisson in (0.2, 0.33, 0.4):
+        found = boundary_at(VOLUMES, poisson, LONG_WAVE)
+        assert found == pytest.approx(stability_boundary(VOLUMES, poisson), rel=DIGITS)
+    assert boundary_at(np.array([0.1]), 0.33, LONG_WAVE) == pytest.approx([0.697], abs=5e-4)
+
+
+def test_stability_diagram(table: pd.DataFrame, results: ScreeningResults) -> None:
+    figure = stability_diagram(results)
+    axes = figure.axes[0]
+    rows = table[table["p_s_high"] == 0]
+    pale, *shown = (c for c in axes.collections[2:] if len(c.get_offsets()))
+    assert np.asarray(pale.get_offsets())[:, 1] == pytest.approx(
+        rows["shear_gpa"].to_numpy() / LITHIUM_SHEAR_GPA
+    )
+    colors = np.concatenate([np.asarray(c.get_array()) for c in shown])
+    assert sorted(colors) == pytest.approx(sorted(table.loc[table["p_s_high"] > 0, "p_s_high"]))
+    assert len(drawn(axes)) == len(table)
+    x, y = axes.get_lines()[0].get_data()
+    assert np.asarray(y) == pytest.approx(stability_boundary(np.asarray(x), 0.33))
+    assert axes.get_yscale() == "log"
+    assert axes.get_xlabel().startswith("molar volume ratio")
+    assert axes.get_title(loc="left") == "400 candidates ranked, 7 excluded"
+
+
+def test_stability_diagram_names_the_kinds(table: pd.DataFrame, results: ScreeningResults) -> None:
+    labels = [t.get_text() for t in stability_diagram(results).legends[0].get_texts()]
+    is_dft = table["source"] == "dft"
+    outside = (table["p_s_high"] > 0) & (table["in_domain"] == False) & ~is_dft  # noqa: E712
+    assert labels[:2] == [
+        "stable below, long wavelengths: ν = 0.33 (band 0.2 to 0.4)",
+        "stable below, 1 nm: ν = 0.33 (band 0.2 to 0.4)",
+    ]
+    assert any(t.endswith(f"outside the training domain ({outside.sum()})") for t in labels)
+    assert any(t.endswith("DFT moduli (1)") for t in labels)
+
+
+def test_highlighted_candidates_are_numbered(results: ScreeningResults) -> None:
+    axes = stability_diagram(results, [2, 5, 9, 10, 11, 3]).axes[0]
+    assert [text.get_text() for text in axes.texts] == [str(n) for n in range(1, 7)]
+    listed = next(a for a in axes.artists if isinstance(a, AnchoredText)).txt.get_text()
+    assert listed.splitlines()[0].endswith(f"{results.table['material_id'][2]} (DFT)")
+    places = axes.transData.transform([text.get_position() for text in axes.texts])
+    gaps = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
+    assert gaps[np.triu_indices(6, 1)].min() > 10  # pixels
+
+
+def test_histograms_count_every_candidate(table: pd.DataFrame, results: ScreeningResults) -> None:
+    figure = lithium_histograms(results)
+    for axes, name in zip(figure.axes[:2], ("chi_low", "chi_high"), strict=True):
+        labels = [t.get_text() for t in axes.get_legend().get_texts()]
+        n_stable = int((table[name] < 0).sum())
+        assert labels == [
+            f"stable on average: {n_stable}", f"unstable on average: {400 - n_stable}",
+        ]  # fmt: skip
+        stable = [b for b in axes.patches if b.get_x() + b.get_width() < 1e-9]
+        assert sum(b.get_height() for b in stable) == n_stable
+        beyond = int(axes.get_title().split("(")[1].split()[0])
+        assert sum(b.get_height() for b in axes.patches) == 400 - beyond
+        assert axes.get_xlabel() == "mean χ (kJ mol⁻¹ nm⁻¹)"
+    wavelengths = figure.axes[2]
+    assert sum(b.get_height() for b in wavelengths.patches) == 399
+    n_unbounded = int((table["n_unbounded"] > 0).sum())
+    assert n_unbounded > 1
+    assert wavelengths.get_title() == (
+        f"without bound: some members in {n_unbounded}, all in 1 (not drawn)"
+    )
+    assert [wavelengths.get_xscale(), wavelengths.get_yscale()] == ["log", "log"]
+
+
+def test_top_candidates(table: pd.DataFrame, results: ScreeningResults) -> None:
+    wavelength, probability = top_figure(results, 6).axes
+    names = [tick.get_text() for tick in wavelength.get_yticklabels()]
+    assert names[1].startswith(f"{table['formula'][1]} {table['material_id'][1]}")
+    assert names[2].endswith("(DFT)")
+    points = wavelength.containers[0].lines[0].get_xdata()
+    assert points == pytest.approx(table["lambda_crit_nm"][1:6].to_numpy())
+    assert [text.get_text()[0] for text in wavelength.texts] == ["∞"]
+    for bars, name in zip(probability.containers, ("p_s_low", "p_s_high"), strict=True):
+        assert bars.lines[0].get_xdata() == pytest.approx(table[name][:6].to_numpy())
+        ends = np.array(bars.lines[2][0].get_segments())[:, :, 0]
+        assert ends[1] == pytest.approx(table.loc[1, [f"{name}_lo", f"{name}_hi"]].to_list())
+        assert ends[2, 0] == ends[2, 1]  # DFT: no interval
+    assert probability.get_xlabel() == "share of members that pass, 95 % interval"
+
+
+def test_another_criterion(table: pd.DataFrame) -> None:
+    rows = generic(table)
+    figure = passes_figure(ScreeningResults(rows, 0))
+    axes = figure.axes[0]
+    assert sum(bar.get_height() for bar in axes.patches) == len(table)
+    above, zero = (rows["p_pass"] > 0.5).sum(), (rows["p_pass"] == 0).sum()
+    assert axes.get_title() == f"{above} above 0.5, {zero} at 0"
+    assert axes.get_xlabel() == "p_pass (share of members)"
+    assert len(top_figure(ScreeningResults(rows, 0)).axes) == 1
+
+
+def probability_curve() -> pd.DataFrame:
+    """Give what a screening writes beside its table, of two probabilities."""
+    sizes = np.array([2, 3, 5, 7, 10, 15, 20, 30])
+    curve = pd.DataFrame({"n_members": sizes, "n_draws": 10})
+    for name, scale in (("p_s_low", 0.3), ("p_s_high", 0.2)):
+        curve[f"{name}_deviation"] = scale / np.sqrt(sizes)
+        curve[f"{name}_largest"] = 2 * scale / np.sqrt(sizes)
+    return curve
+
+
+def test_deviation_of_the_probabilities(table: pd.DataFrame) -> None:
+    curve = probability_curve()
+    (axes,) = probability_curve_figure(ScreeningResults(table, 7, curve)).axes
+    lines = [np.asarray(line.get_ydata()) for line in axes.get_lines()]
+    names = [
+        f"{name}_{end}" for name in ("p_s_low", "p_s_high") for end in ("deviation", "largest")
+    ]
+    for line, name in zip(lines, names, strict=True):
+        assert line == pytest.approx(curve[name].to_numpy())
+    assert all(
+        np.asarray(line.get_xdata()).tolist() == curve["n_members"].tolist()
+        for line in axes.get_lines()
+    )
+    assert axes.get_xscale() == "log"
+    assert axes.get_ylim()[0] == 0
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels[1::2] == ["largest of a candidate"] * 2
+    assert labels[0].endswith("k = 10⁸ m⁻¹: mean")
+
+
+def test_curve_is_drawn_where_there_is_one(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Without a candidate that members speak for it has no rows."""
+    write_screening_run(tmp_path, generic(table))
+    pd.DataFrame({"n_members": [], "n_draws": []}).to_csv(
+        tmp_path / "probability_curve.csv", index=False
+    )
+    assert "probability_curve.png" not in {p.name for p in save_screening_figures(tmp_path)}
+    curve = probability_curve().rename(columns=lambda name: name.replace("p_s_high", "p_pass"))
+    curve.to_csv(tmp_path / "probability_curve.csv", index=False)
+    files = [file.name for file in save_screening_figures(tmp_path)]
+    assert files == [
+        *("top.png", "top.svg", "passes.png", "passes.svg"),
+        *("probability_curve.png", "probability_curve.svg"),
+    ]
+
+
+def test_files_of_the_lithium_criterion(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_screening_run(tmp_path, table.sample(frac=1.0, random_state=0))
+    (tmp_path / "figures").mkdir()
+    files = save_screening_figures(
+        tmp_path, folder=tmp_path / "figures", highlighted=[table["material_id"][0]]
+    )
+    assert [file.name for file in files] == [
+        "top.png", "top.svg", "stability_diagram.png", "stability_diagram.svg",
+        "histograms.png", "histograms.svg",
+    ]  # fmt: skip
+    assert sorted((tmp_path / "figures").iterdir()) == sorted(files)
+    assert table["material_id"][0] in files[1].read_text("utf-8")  # the first of the ranking
+
+
+def test_files_of_another_criterion(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_screening_run(tmp_path, generic(table))
+    files = save_screening_figures(tmp_path)
+    assert [file.name for file in files] == ["top.png", "top.svg", "passes.png", "passes.svg"]
+
+
+def test_nothing_to_rank(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_screening_run(tmp_path, table.head(0))
+    assert save_screening_figures(tmp_path) == []
+
+
+def test_all_wavelengths_without_bound(table: pd.DataFrame) -> None:
+    rows = table.head(3).assign(lambda_crit_nm=np.inf, lambda_crit_nm_std=np.nan, p_s_high=1.0)
+    results = ScreeningResults(rows, 0)
+    assert len(top_figure(results).axes[0].texts) == 3
+    assert lithium_histograms(results).axes[2].get_title().endswith("all in 3 (not drawn)")
+    assert len(drawn(stability_diagram(results).axes[0])) == 3
+
+
+def test_what_cannot_be_drawn(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_screening_run(tmp_path, table)
+    with pytest.raises(RunError, match="'mp-x' is not ranked by this screening"):
+        save_screening_figures(tmp_path, highlighted=["mp-x"])
+    (tmp_path / "excluded.csv").unlink()
+    with pytest.raises(RunError, match=r"no excluded\.csv; the run is not finished"):
+        save_screening_figures(tmp_path)
+    (tmp_path / "excluded.csv").write_text("material_id,reason\n", encoding="utf-8")
+    (tmp_path / "screening.parquet").write_bytes(b"PAR1")
+    with pytest.raises(RunError, match="its results cannot be read"):
+        save_screening_figures(tmp_path)
+    (tmp_path / "run.json").write_text('{"command": "tune"}', encoding="utf-8")
+    with pytest.raises(RunError, match="a tune run, not a screening run"):
+        save_screening_figures(tmp_path)
