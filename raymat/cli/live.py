@@ -4,7 +4,7 @@ Progress goes to standard error, so that standard output holds results only.
 """
 
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -22,7 +22,7 @@ REFRESHES_PER_S = 2
 BAR_WIDTH = 60
 
 
-class LiveProgress:
+class LiveProgress(ABC):
     """A listener that shows a run by its events; use as a context manager around it.
 
     A subclass takes an event ``x`` in its method ``_take_x``; events without one pass.

@@ -1,5 +1,6 @@
 """``raymat resume``: continue an interrupted run."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,10 +36,9 @@ def resume(
 
     header = read_header(run)
     command = str(header.get("command"))
-    if header.get("status") == "complete" and command == "compare":
-        _show_again(run, header)
-        return
     if header.get("status") == "complete":
+        if command in _SHOW_AGAIN:
+            _SHOW_AGAIN[command](run, header)
         typer.echo(f"{run}: the run is complete, nothing is left to do")
         return
     if finish and command != "tune":
@@ -133,7 +133,7 @@ def _continue_compare(run: Path, header: dict[str, Any], quiet: bool, finish: bo
         show_comparison(plan, run, command=say_command(header["argv"]))
 
 
-def _show_again(run: Path, header: dict[str, Any]) -> None:
+def _show_comparison_again(run: Path, header: dict[str, Any]) -> None:
     """Write the report of a complete comparison once more, as by a newer version."""
     from raymat.cli.compare import say_command, show_comparison
     from raymat.config import build_config
@@ -141,7 +141,34 @@ def _show_again(run: Path, header: dict[str, Any]) -> None:
 
     plan = build_config(ComparisonPlan, header["arguments"]["plan"], where=f"{run}/run.json")
     show_comparison(plan, run, command=say_command(header["argv"]))
-    typer.echo(f"{run}: the run is complete, nothing is left to do")
+
+
+def _show_ensemble_again(run: Path, header: dict[str, Any]) -> None:
+    del header
+    from raymat.cli.ensemble import show_result
+
+    show_result(read_metrics(run), run)
+
+
+def _show_screening_again(run: Path, header: dict[str, Any]) -> None:
+    del header
+    from raymat.cli.screen import show_result
+
+    show_result(read_metrics(run), run)
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """Read the `metrics.json` of a complete run.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    path = run / "metrics.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as cause:
+        raise RunError(f"{path}: cannot be read ({cause})") from cause
+    return dict(content)
 
 
 _CONTINUE: dict[str, Callable[[Path, dict[str, Any], bool, bool], None]] = {
@@ -150,4 +177,10 @@ _CONTINUE: dict[str, Callable[[Path, dict[str, Any], bool, bool], None]] = {
     "ensemble": _continue_ensemble,
     "screen": _continue_screen,
     "compare": _continue_compare,
+}
+# What is drawn and printed at the end can be had again: a run may be killed in the middle of it.
+_SHOW_AGAIN: dict[str, Callable[[Path, dict[str, Any]], None]] = {
+    "ensemble": _show_ensemble_again,
+    "screen": _show_screening_again,
+    "compare": _show_comparison_again,
 }

@@ -11,7 +11,7 @@ import typer
 
 from raymat.cli.live import LiveProgress
 from raymat.cli.progress import RunProgress
-from raymat.errors import DivergedError, RunError
+from raymat.errors import RaymatError, RunError
 
 INTERRUPTED = 130
 
@@ -38,8 +38,9 @@ def running(path: Path, progress: RunProgress | LiveProgress) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
         sys.stderr.write(f"{_farewell(path)}\n")
         raise typer.Exit(INTERRUPTED) from None
-    except (RunError, DivergedError) as error:
-        if not progress.has_begun:
+    except RaymatError as error:
+        # What cannot be used is refused before there is a run; a run that is there has failed.
+        if not (progress.has_begun and (path / "run.json").exists()):
             raise
         raise FailedRunError(f"{error} (run: {path})") from error
     finally:

@@ -49,8 +49,8 @@ def decide_resources(asked: Resources | None, wanted_gpus: float | None) -> Reso
         asked = asked.model_copy(update={"gpu": 0.0})
     if not any(_fits(asked, node) for node in ray.nodes() if node["Alive"]):
         raise ClusterError(
-            f"no node has {asked.cpu:g} CPU and {asked.gpu:g} GPU for one trial (in all there are"
-            f" {cluster_cpus()} CPU and {gpus:g} GPU); lower `resources` in the space or --gpus"
+            f"no node has {asked.cpu:g} CPU and {asked.gpu:g} GPU for one task (in all there are"
+            f" {cluster_cpus()} CPU and {gpus:g} GPU); lower --gpus, or `resources` in the space"
         )
     return asked
 

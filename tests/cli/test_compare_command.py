@@ -106,7 +106,7 @@ def test_plan_that_does_not_fit_the_data(
 def test_what_the_machine_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
     """Told before features are made, with a Ray that has been started."""
     write_plan(models={"soap_svr": {"resources": {"cpu": 4096}}})
-    assert "no node has 4096 CPU and 0 GPU for one trial" in refused(capsys)
+    assert "no node has 4096 CPU and 0 GPU for one task" in refused(capsys)
 
 
 @pytest.mark.usefixtures("folder")

@@ -288,7 +288,15 @@ def test_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert "predict with it: raymat predict --model run CRYSTALS" in out
     assert "member 3 failed: training diverged; it is left out" in said.err
     assert "warning" not in said.err  # figures could be drawn
-    assert sorted(p.name for p in Path("run").glob("*.png"))
+    drawn = sorted(p.name for p in Path("run").glob("*.png"))
+    assert drawn
+    for name in drawn:
+        (Path("run") / name).unlink()  # as if killed before they were drawn
+    assert main.run(["resume", "run"]) == 0
+    assert sorted(p.name for p in Path("run").glob("*.png")) == drawn
+    again = capsys.readouterr().out
+    assert "MAE of one member on average" in again
+    assert "the run is complete, nothing is left to do" in again
 
 
 METRICS: dict[str, Any] = {

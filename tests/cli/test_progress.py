@@ -355,8 +355,13 @@ def test_failure_before_the_run_began_is_unusable_input(tmp_path: Path) -> None:
 
 def test_failure_of_a_run_has_its_own_exit_code(tmp_path: Path) -> None:
     data = at(0, "data", **DATA)
-    with pytest.raises(FailedRunError, match="none of 4 trials") as caught:
-        fail_inside(tmp_path, RunError("none of 4 trials finished an epoch"), data)
-    assert caught.value.exit_code == 1
+    (tmp_path / "run.json").touch()
+    for error in (RunError("none of 4 trials"), DataError("none of 4 trials")):
+        with pytest.raises(FailedRunError, match=f"none of 4 trials .run: {tmp_path}") as caught:
+            fail_inside(tmp_path, error, data)
+        assert caught.value.exit_code == 1
+
+
+def test_input_that_is_refused_leaves_no_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column"):
-        fail_inside(tmp_path, DataError("no column"), data)
+        fail_inside(tmp_path, DataError("no column"), at(0, "data", **DATA))

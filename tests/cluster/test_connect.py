@@ -159,5 +159,5 @@ def test_gpus_that_are_not_there_are_told(local_ray: Path) -> None:
 
 def test_trial_larger_than_any_node_is_told_at_once(local_ray: Path) -> None:
     del local_ray
-    with pytest.raises(ClusterError, match=r"^no node has 4096 CPU and 0 GPU for one trial"):
+    with pytest.raises(ClusterError, match=r"^no node has 4096 CPU and 0 GPU for one task"):
         trial_resources(request(), small_space(resources={"cpu": 4096}))

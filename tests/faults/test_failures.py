@@ -123,7 +123,7 @@ def test_same_seed_gives_the_same_run(tmp_path: Path) -> None:
     ("options", "resources", "error"),
     [
         (["--gpus", "1"], {"cpu": 1}, "error: --gpus 1: Ray sees no GPU here"),
-        ([], {"cpu": 4096}, "error: no node has 4096 CPU and 0 GPU for one trial"),
+        ([], {"cpu": 4096}, "error: no node has 4096 CPU and 0 GPU for one task"),
         (["--address", "127.0.0.1:1"], {"cpu": 1}, "error: no Ray cluster answers at 127.0.0.1:1"),
         (["--address", "here"], {"cpu": 1}, "error: --address here: expected HOST:PORT"),
     ],
