@@ -16,9 +16,10 @@ from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.scaling import TargetScaling
 from raymat.data.splits import SplitConfig
 from raymat.data.writers import write_crystals
-from raymat.ensembles.finish import Weighting, finish_ensemble
+from raymat.ensembles.finish import finish_ensemble
 from raymat.ensembles.record import MEMBER_ENDED, MEMBER_FAILED, EnsembleRecord
 from raymat.ensembles.stored import store_member
+from raymat.ensembles.validation import Weighting
 from raymat.features.table import FeatureTable
 from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
@@ -86,6 +87,7 @@ def make_ensemble(
     members: tuple[int, ...] = (0, 1, 2, 3),
     values: Values | None = None,
     noise: Values | None = None,
+    without_noise: tuple[int, ...] = (),
     weighting: Weighting = "equal",
     classes: ClassRule | None = None,
     split: SplitConfig = SPLIT,
@@ -101,6 +103,7 @@ def make_ensemble(
         members: numbers of those that have ended.
         values: what members predict of all crystals; what their networks give if None.
         noise: predicted noise; makes the networks heteroscedastic.
+        without_noise: members that predict none all the same.
         weighting: of the members.
         classes: how the target is made into classes.
         split: of the crystals.
@@ -124,13 +127,14 @@ def make_ensemble(
             run.emit(MEMBER_FAILED, member=number, **attempt_of)
         for place, number in enumerate(members):
             torch.manual_seed(number)
-            output = "gaussian" if noise is not None else inputs.prop.task
+            is_noisy = noise is not None and number not in without_noise
+            output = "gaussian" if is_noisy else inputs.prop.task
             result = FitResult(
                 best=EpochMetrics(1, 0.1, 0.1 * (number + 1), 0.1),
                 network=spec.build(config, output).eval(),
                 scaling=TargetScaling(),
                 predictions=np.zeros(0) if values is None else values(inputs)[place],
-                noise=None if noise is None else noise(inputs)[place],
+                noise=noise(inputs)[place] if noise is not None and is_noisy else None,
                 epochs=1,
                 train_time_s=0.1,
                 featurize_time_s=0.0,

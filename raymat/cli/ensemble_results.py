@@ -108,6 +108,8 @@ def _print_calibration(console: Console, calibration: Metrics) -> None:
         title=f"Spread: {how}; scored on {n_test:,} test rows",
         title_justify="left",
         title_style="bold",
+        caption=say_remarks(calibration),
+        caption_justify="left",
         box=box.SIMPLE,
     )
     table.add_column("")
@@ -121,6 +123,15 @@ def _print_calibration(console: Console, calibration: Metrics) -> None:
     spearman = calibration["before"]["spearman"]
     if spearman is not None:
         console.print(f"rank correlation of error and spread: {spearman:.3f}")
+
+
+def say_remarks(calibration: Metrics) -> str | None:
+    """Give what else validation rows decided, and which rows have no part in the scores."""
+    parts = (("fitted_on", "validation"), ("scored_on", "test"))
+    counts = [(calibration[key].get("without_spread", 0), part) for key, part in parts]
+    lines = [f"{n:,} {part} rows without spread are left out" for n, part in counts if n]
+    remark = calibration.get("remark")
+    return "\n".join([*([remark] if remark else []), *lines]) or None
 
 
 def _cell(value: float | None) -> str:

@@ -21,12 +21,34 @@ from raymat.ensembles.record import EnsembleRecord
 from raymat.errors import ConfigError, RunError
 from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
-from raymat.training.inputs import ClassRule, leave_out, load_inputs
+from raymat.training.inputs import ClassRule, RunInputs, leave_out, load_inputs
 from raymat.tuning.forecast import check_memory
 from raymat.tuning.space_features import tables_of, unusable_rows_of
 from raymat.tuning.trial_config import TrialConfig
 
 FEWEST_MEMBERS = 2  # that have a spread
+
+
+class Selection(Config):
+    """How the configurations were chosen, of which the test rows should know nothing.
+
+    Attributes:
+        source: the search that chose them, or the file that names them.
+        data_sha256: of the crystals that the search read; None if that is not known.
+        split_sha256: of its split.
+        overridden: "data" and "split", where options took the place of what the file names.
+    """
+
+    source: str
+    data_sha256: str | None = None
+    split_sha256: str | None = None
+    overridden: tuple[Literal["data", "split"], ...] = ()
+
+    def differences(self, inputs: RunInputs) -> list[str]:
+        """Give which of "data" and "split" are others than the configurations were chosen on."""
+        own = {"data": inputs.source.sha256, "split": inputs.split.sha256}
+        known = {"data": self.data_sha256, "split": self.split_sha256}
+        return [k for k in own if k in self.overridden or known[k] not in (None, own[k])]
 
 
 class EnsembleRequest(Config):
@@ -48,6 +70,7 @@ class EnsembleRequest(Config):
         gpus: GPUs per member; None uses what is there.
         address: a Ray cluster; None for a local Ray.
         concurrency: members at a time; None for as many as fit.
+        selection: how the configurations were chosen, where that is known.
     """
 
     configs: tuple[dict[str, Any], ...]
@@ -64,6 +87,7 @@ class EnsembleRequest(Config):
     gpus: float | None = Field(None, ge=0.0)
     address: str | None = None
     concurrency: int | None = Field(None, ge=1)
+    selection: Selection | None = None
 
     def trial_configs(self) -> list[TrialConfig]:
         """Give the configurations, checked.
@@ -115,7 +139,6 @@ def resume_ensemble(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict
 
 def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
     configs = request.trial_configs()
-    _check_differ(configs, request.fraction)
     inputs = load_inputs(
         run,
         source=request.data,
@@ -125,6 +148,7 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
         classes=request.classes,
     )
     configs = [config.decided_by(inputs.crystals) for config in configs]
+    _check_differ(configs, request, n_train=len(inputs.split.rows("train")))
     record = EnsembleRecord.from_events(run.events(), request.members)
     with ray_session(request.address):
         check_folder_is_shared(run.path)
@@ -135,6 +159,7 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
         tables = find_tables(tables_of(configs), inputs.crystals, run)
         unusable = unusable_rows_of(configs, inputs.crystals, tables)
         inputs = leave_out(inputs, unusable, run, max_rejected=request.max_rejected)
+        selection = check_selection(request.selection, inputs, run)
         training = MemberTraining(
             configs,
             inputs,
@@ -145,17 +170,43 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
         )
         training.train(record, inputs.fit_data(*tables), at_once=request.concurrency)
     _check_enough(record)
-    return finish_ensemble(record, inputs, tables=tables, run=run, weighting=request.weights)
+    return finish_ensemble(
+        record, inputs, tables=tables, run=run, weighting=request.weights, selection=selection
+    )
 
 
-def _check_differ(configs: list[TrialConfig], fraction: float) -> None:
-    """Refuse members that would all be the same: nothing in a closed form is random."""
-    is_fixed = all(load_spec(config.model).fit == "closed_form" for config in configs)
-    if is_fixed and fraction == 1.0 and all(config == configs[0] for config in configs):
+def _check_differ(configs: list[TrialConfig], request: EnsembleRequest, *, n_train: int) -> None:
+    """Refuse members that would be the same: in a closed form only the rows are random."""
+    if round(request.fraction * n_train) < n_train:
+        return
+    own = [configs[number % len(configs)] for number in range(request.members)]
+    fixed = [config for config in own if load_spec(config.model).fit == "closed_form"]
+    n_different = sum(1 for place, config in enumerate(fixed) if config not in fixed[:place])
+    if n_different < len(fixed):
+        which = f"only {n_different} of {len(fixed)} members would differ"
         raise ConfigError(
-            f"all members would be the same, for nothing in {configs[0].model} is random; give a"
-            " --fraction below 1, or different configurations"
+            f"{'all members would be the same' if n_different == 1 else which}, for nothing in"
+            f" {fixed[0].model} is random; give a --fraction below 1, or different configurations,"
+            " one for each member"
         )
+
+
+def check_selection(
+    selection: Selection | None, inputs: RunInputs, run: RunDirectory
+) -> dict[str, Any] | None:
+    """Give what `metrics.json` says of it; warn where test rows may have had a part in it."""
+    if selection is None:
+        return None
+    others = selection.differences(inputs)
+    if others:
+        words = {"data": "other data", "split": "another split"}
+        run.emit(
+            "warning",
+            text=f"the configurations of {selection.source} were chosen on"
+            f" {' and '.join(words[other] for other in others)}: test rows may be among those"
+            " they were chosen by, and the scores then too good",
+        )
+    return {**selection.model_dump(mode="json", exclude={"overridden"}), "differs": others}
 
 
 def _check_enough(record: EnsembleRecord) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from raymat.ensembles.members import MemberPlan
+from raymat.errors import DivergedError
 from raymat.training.device import use_threads
 from raymat.training.fit import FitData
 from raymat.training.results import FitResult, conclude
@@ -38,7 +39,7 @@ def train_member(
     process for the next member, so many members cost one copy of the features and one start.
 
     Raises:
-        DivergedError: a loss or prediction is not finite.
+        DivergedError: a loss, or the prediction of any crystal that the model reads, is not finite.
         RunError: the checkpoint cannot be written.
     """
     use_threads(n_cpus)
@@ -49,6 +50,7 @@ def train_member(
         trial.step()
         (folder / _EPOCH_FILE).write_text(str(trial.fit.epoch), encoding="ascii")
     result = conclude(trial.fit)
+    _check_finite(result)
     facts = trial.facts()
     row = {
         "seed": plan.seed,
@@ -63,6 +65,18 @@ def train_member(
         "configuration": plan.configuration,
     }
     return TrainedMember(result, row)
+
+
+def _check_finite(result: FitResult) -> None:
+    """Refuse a member that one crystal alone, which no epoch looked at, would make useless."""
+    if result.n_lost:
+        epoch, n_rows = result.best.epoch, len(result.predictions)
+        raise DivergedError(
+            f"training diverged: the weights of epoch {epoch} give no finite prediction of"
+            f" {result.n_lost:,} of {n_rows:,} crystals; lower training.lr or set"
+            " training.clip_norm",
+            epoch=epoch,
+        )
 
 
 def epochs_done(folder: Path) -> int:

@@ -25,6 +25,11 @@ Bounds = Callable[[Floats], tuple[Floats, Floats]]  # levels -> ends of r's cent
 
 N_LEVELS = 100  # of the calibration curve, both ends included, as in uncertainty-toolbox
 COVERAGE_LEVELS = (0.50, 0.90, 0.95)
+# What `score_uncertainty` gives, but for the number of rows.
+SPREAD_SCORES = (
+    *("nll", "miscalibration_area", "coverage_50", "coverage_90", "coverage_95"),
+    *("sharpness", "spearman"),
+)
 ONE_SIGMA = 0.6826894921370859  # share of a Gaussian within one standard deviation
 N_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
 
@@ -52,6 +57,11 @@ def standardised_residuals(targets: Floats, mean: Floats, std: Floats) -> Floats
         )
     residuals: Floats = (targets - mean) / std
     return residuals
+
+
+def has_spread(std: Floats) -> NDArray[np.bool_]:
+    """Say which rows (n_rows,) can be scored: not those in which all members agree, std 0."""
+    return ~(std <= 0)  # a std of nan is an error, which must not go unseen
 
 
 def score_uncertainty(targets: Floats, mean: Floats, std: Floats) -> Scores:

@@ -11,9 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.ensembles.calibration import (
+    SPREAD_SCORES,
     Floats,
     Scores,
     expected_coverage,
+    has_spread,
     score_probabilities,
     score_uncertainty,
 )
@@ -52,7 +54,9 @@ def member_curves(
         One row per size: `n_members`, `n_draws`, and for every score its mean over draws and
         ``<score>_std`` (sample). For numbers: `mae`, and of `score_uncertainty` with the total
         spread all but `n`, nan for one member; `coverage_90_exchangeable` is what
-        `expected_coverage` gives. For classes: `nll`, `brier` and `ece`.
+        `expected_coverage` gives. Rows in which all drawn members agree have no density and are
+        left out of these scores: `without_spread` counts them, and a draw of equal members has
+        no scores. For classes: `nll`, `brier` and `ece`.
 
     Raises:
         DataError: a size that cannot be drawn, or rows that cannot be scored.
@@ -103,13 +107,23 @@ def _score(
         return score_probabilities(targets, drawn.mean)
     scores: Scores = {"mae": mae(targets, drawn.mean)}
     if len(members) > 1:
-        scores |= score_uncertainty(targets, drawn.mean, drawn.total)
+        scores |= _score_spread(targets, drawn.mean, drawn.total)
     return scores
+
+
+def _score_spread(targets: Floats, mean: Floats, std: Floats) -> Scores:
+    kept = has_spread(std)
+    without: Scores = {"without_spread": float((~kept).sum())}
+    if not kept.any():
+        return dict.fromkeys(SPREAD_SCORES) | without
+    return score_uncertainty(targets[kept], mean[kept], std[kept]) | without
 
 
 def _summary(size: int, scores: list[Scores], task: Task) -> dict[str, float]:
     draws = pd.DataFrame(scores).drop(columns="n", errors="ignore").astype(np.float64)
     row: dict[str, float] = {"n_members": size, "n_draws": len(draws)}
+    if "without_spread" in draws:
+        row["without_spread"] = draws.pop("without_spread").mean()
     for name in draws.columns:
         row[name], row[f"{name}_std"] = draws[name].mean(), draws[name].std(ddof=1)
     if task == "regression" and size > 1:

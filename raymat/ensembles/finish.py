@@ -2,27 +2,24 @@
 
 import shutil
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from raymat.ensembles.calibration import score_probabilities
 from raymat.ensembles.curves import member_curves
 from raymat.ensembles.domain import LatentDomain
 from raymat.ensembles.members import member_name
 from raymat.ensembles.predictions import MemberPredictions
-from raymat.ensembles.recalibration import (
-    MIN_ROWS,
-    Recalibration,
-    StdScaling,
-    fit_recalibrations,
-    score_recalibrations,
-)
+from raymat.ensembles.recalibration import StdScaling
 from raymat.ensembles.record import EnsembleRecord
-from raymat.ensembles.selection import select_members
 from raymat.ensembles.stored import DOMAIN, MEMBERS, OUTPUTS, read_outputs, write_description
+from raymat.ensembles.validation import (
+    Weighting,
+    calibrate,
+    divide_validation,
+    weigh_members,
+)
 from raymat.errors import DataError
 from raymat.features.table import FeatureTable
 from raymat.tracking.run_directory import RunDirectory
@@ -32,9 +29,7 @@ from raymat.training.metrics import validation_score
 from raymat.training.model_files import TrainedModel, load_model
 from raymat.training.results import score_baselines, score_part
 
-Weighting = Literal["equal", "greedy"]
-CALIBRATION, CURVE, PREDICTIONS = "calibration.json", "member_curve.csv", "predictions.parquet"
-_FEWEST = 2  # members with a weight: one alone has no spread
+CURVE, PREDICTIONS = "member_curve.csv", "predictions.parquet"
 
 
 def finish_ensemble(
@@ -44,28 +39,33 @@ def finish_ensemble(
     tables: Sequence[FeatureTable],
     run: RunDirectory,
     weighting: Weighting,
+    selection: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Combine and score the members, and write the run's files; give `metrics.json`.
 
     The spread is recalibrated on the validation rows, unless these are too few, and everything is
-    scored on the test rows, here for the first time.
+    scored on the test rows, here for the first time. `selection`, what is known of how the
+    configurations were chosen, is stored with the scores.
 
     Raises:
-        DataError: nothing can be scored.
+        DataError: nothing can be scored, or the members are all the same.
         RunError: a file cannot be read or written.
     """
     run.emit("calibrating")
     numbers = sorted(record.ended)
-    predictions = _combine(numbers, inputs, run, weighting)
+    rows = divide_validation(inputs, weighting)
+    found = read_outputs(run.path, numbers, warn=lambda text: run.emit("warning", text=text))
+    predictions = weigh_members(found, inputs, rows.weights)
     with run.replacing("members.parquet") as path:
         _member_table(record, numbers, predictions, inputs).to_parquet(path, index=False)
     with run.replacing(PREDICTIONS) as path:
         prediction_table(inputs, predictions).to_parquet(path, index=False)
-    recalibrations = _recalibrate(inputs, predictions, run)
+    recalibrations = calibrate(inputs, predictions, rows, run)
     _write_curve(inputs, predictions, run)
     reference = load_model(run.path / MEMBERS / member_name(numbers[0]))
     has_domain = _write_domain(reference, inputs, tables, run)
     metrics = _metrics(record, inputs, predictions)
+    metrics |= {} if selection is None else {"selection": selection}
     run.write_json("metrics.json", metrics)
     scaling = recalibrations.get(StdScaling.kind)
     write_description(
@@ -111,19 +111,6 @@ def prediction_table(inputs: RunInputs, predictions: MemberPredictions) -> pd.Da
     return table[table["part"] != "unused"].reset_index(drop=True)
 
 
-def _combine(
-    numbers: list[int], inputs: RunInputs, run: RunDirectory, weighting: Weighting
-) -> MemberPredictions:
-    found = read_outputs(run.path, numbers)
-    if weighting == "equal":
-        return found
-    rows = inputs.split.rows("validation")
-    weights = select_members(
-        found.values[:, rows], inputs.targets[rows], task=inputs.prop.task, n_start=_FEWEST
-    )
-    return MemberPredictions(found.values, found.noise, weights)
-
-
 def _member_table(
     record: EnsembleRecord, numbers: list[int], predictions: MemberPredictions, inputs: RunInputs
 ) -> pd.DataFrame:
@@ -131,45 +118,6 @@ def _member_table(
     table = record.table(name)
     weights = dict(zip(numbers, predictions.weights.tolist(), strict=True))
     return table.assign(weight=table["member"].map(weights).fillna(0.0))
-
-
-def _recalibrate(
-    inputs: RunInputs, predictions: MemberPredictions, run: RunDirectory
-) -> dict[str, Recalibration]:
-    """Write `calibration.json` and give what was fitted; for classes there is nothing to fit."""
-    test, validation = (inputs.split.rows(part) for part in ("test", "validation"))
-    content: dict[str, Any] = {
-        "target": inputs.prop.name,
-        "unit": inputs.prop.unit,
-        "split": inputs.split.config.kind,
-        "n_members": predictions.n_members,
-        "fitted_on": {"part": "validation", "n": len(validation)},
-        "scored_on": {"part": "test", "n": len(test)},
-    }
-    fitted: dict[str, Recalibration] = {}
-    if inputs.prop.task == "classification":
-        content["before"] = score_probabilities(inputs.targets[test], predictions.mean[test])
-    else:
-        if len(validation) < MIN_ROWS:
-            few = f"{len(validation)} validation rows, {MIN_ROWS} are needed"
-            run.emit("warning", text=f"the spread is not recalibrated: {few}")
-        else:
-            fitted = fit_recalibrations(*_columns(inputs, predictions, validation))
-        scores = score_recalibrations(fitted, *_columns(inputs, predictions, test))
-        content |= {"before": scores.pop("before"), "after": scores.get(StdScaling.kind)}
-        content["methods"] = {
-            kind: {"scores": scores[kind], "fitted": found.to_dict()}
-            for kind, found in fitted.items()
-        }
-    run.write_json(CALIBRATION, content)
-    return fitted
-
-
-def _columns(
-    inputs: RunInputs, predictions: MemberPredictions, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    some = predictions.take(rows)
-    return inputs.targets[rows], some.mean, some.total
 
 
 def _write_curve(inputs: RunInputs, predictions: MemberPredictions, run: RunDirectory) -> None:

@@ -11,7 +11,7 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -185,15 +185,17 @@ def store_member(model: TrainedModel, result: FitResult, number: int, run: RunDi
         raise RunError(f"{folder}: the member cannot be written ({cause.strerror})") from cause
 
 
-def read_outputs(run: Path, numbers: list[int]) -> MemberPredictions:
+def read_outputs(
+    run: Path, numbers: list[int], *, warn: Callable[[str], None] = lambda _text: None
+) -> MemberPredictions:
     """Read what members predict of the run's own crystals; nan for those they cannot read.
 
-    They count the same.
+    They count the same. Noise that only some of them predict is left out, which `warn` hears of.
 
     Raises:
         RunError: a file is missing or damaged.
     """
-    values, noise = [], []
+    values, noise = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
     for number in numbers:
         path = run / MEMBERS / member_name(number) / OUTPUTS
         try:
@@ -202,7 +204,13 @@ def read_outputs(run: Path, numbers: list[int]) -> MemberPredictions:
                 noise.extend([stored["noise"]] if "noise" in stored else [])
         except _DAMAGED as cause:
             raise RunError(f"{path}: cannot be read ({cause}); start a new run") from cause
-    return MemberPredictions.equal(np.stack(values), np.stack(noise) if noise else None)
+    has_noise = len(noise) == len(values)
+    if noise and not has_noise:
+        warn(
+            f"only {len(noise)} of {len(values)} members predict noise of the target (training.loss"
+            " gaussian_nll); it is left out, and the spread is that between members alone"
+        )
+    return MemberPredictions.equal(np.stack(values), np.stack(noise) if has_noise else None)
 
 
 def write_description(run: RunDirectory, content: Mapping[str, Any]) -> None:

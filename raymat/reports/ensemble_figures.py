@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.ensembles.calibration import (
+    has_spread,
     N_BINS,
     calibration_curve,
     gaussian_bounds,
@@ -104,7 +105,8 @@ class _Spread:
 
 
 def _spread_of(results: EnsembleResults) -> _Spread:
-    target, mean, std = (results.test[c].to_numpy(np.float64) for c in ("target", "mean", "std"))
+    rows = results.test[has_spread(results.test["std"].to_numpy(np.float64))]
+    target, mean, std = (rows[c].to_numpy(np.float64) for c in ("target", "mean", "std"))
     scaling = results.calibration["methods"].get(StdScaling.kind)
     factor = 1.0 if scaling is None else float(scaling["fitted"]["factor"])
     return _Spread(results, target, mean, std, factor)

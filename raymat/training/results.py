@@ -77,6 +77,7 @@ class FitResult:
         train_time_s: wall seconds of training in these epochs, without validation.
         featurize_time_s: wall seconds that the making of features took inside the fit.
         n_parameters: numbers that training set.
+        n_lost: crystals that the model can read, and yet predicts no finite number of.
     """
 
     best: EpochMetrics
@@ -88,6 +89,7 @@ class FitResult:
     train_time_s: float
     featurize_time_s: float
     n_parameters: int
+    n_lost: int = 0
 
 
 def conclude(fitting: Fit) -> FitResult:
@@ -99,7 +101,7 @@ def conclude(fitting: Fit) -> FitResult:
     if fitting.best is None:
         raise RunError("no epoch was finished, so there is no model")
     fitting.use_best_weights()
-    predictions, noise = _predict_all(fitting)
+    predictions, noise, n_lost = _predict_all(fitting)
     return FitResult(
         best=fitting.best,
         network=fitting.model.cpu(),
@@ -110,10 +112,12 @@ def conclude(fitting: Fit) -> FitResult:
         train_time_s=sum(metrics.train_time_s for metrics in fitting.history),
         featurize_time_s=fitting.featurize_time_s,
         n_parameters=fitting.n_parameters,
+        n_lost=n_lost,
     )
 
 
-def _predict_all(fitting: Fit) -> tuple[Floats, Floats | None]:
+def _predict_all(fitting: Fit) -> tuple[Floats, Floats | None, int]:
+    """Give predictions and noise of all crystals, and how many usable ones are not finite."""
     n = len(fitting.data.targets)
     unusable = fitting.view.unusable(fitting.data.features.crystals, fitting.table)
     rows = np.setdiff1d(np.arange(n), list(unusable)).astype(np.int64)
@@ -122,10 +126,12 @@ def _predict_all(fitting: Fit) -> tuple[Floats, Floats | None]:
     )
     predictions, noise = np.full((2, n), np.nan)
     predictions[rows] = to_unit(outputs, fitting.scaling, fitting.data.task)
+    is_lost = ~np.isfinite(predictions[rows])
     if fitting.output != "gaussian":
-        return predictions, None
+        return predictions, None, int(is_lost.sum())
     noise[rows] = noise_in_unit(outputs, fitting.scaling)
-    return predictions, noise
+    is_lost |= ~np.isfinite(noise[rows])
+    return predictions, noise, int(is_lost.sum())
 
 
 def to_trained_model(

@@ -9,7 +9,7 @@ import yaml
 from made_ensembles import make_ensemble, write_sixty
 
 from raymat.cli import main
-from raymat.cli.ensemble_results import say_failures, say_gain
+from raymat.cli.ensemble_results import say_failures, say_gain, say_remarks
 from raymat.cluster import ensemble as ensemble_module
 from raymat.cluster.ensemble import EnsembleRequest
 from raymat.data.splits import SplitConfig
@@ -91,9 +91,17 @@ def test_options_take_the_place_of_the_file(monkeypatch: pytest.MonkeyPatch) -> 
 # --- from a search -------------------------------------------------------------------------------
 
 
-def write_search(path: Path, *, task: str = "regression", scores: tuple[float, ...]) -> None:
+def write_search(
+    path: Path,
+    *,
+    task: str = "regression",
+    scores: tuple[float, ...],
+    model: str = "cgcnn",
+    configs: tuple[dict[str, Any], ...] = (),
+    facts: dict[str, Any] | None = None,
+) -> None:
     """Write the run of a search; the trial with number 1 failed."""
-    space = {"model": "cgcnn", "space": {}, "fixed": {}}
+    space = {"model": model, "space": {}, "fixed": {}}
     request = TuneRequest(
         space=space,
         space_path="cgcnn.yaml",
@@ -104,7 +112,8 @@ def write_search(path: Path, *, task: str = "regression", scores: tuple[float, .
         max_rejected=0.25,
     )
     path.mkdir()
-    header = {"command": "tune", "task": task, "arguments": request.model_dump(mode="json")}
+    arguments = request.model_dump(mode="json")
+    header = {"command": "tune", "task": task, "arguments": arguments, **(facts or {})}
     (path / "run.json").write_text(json.dumps(header), encoding="utf-8")
     events: list[dict[str, Any]] = []
     for trial, score in enumerate(scores):
@@ -114,7 +123,8 @@ def write_search(path: Path, *, task: str = "regression", scores: tuple[float, .
         epoch = {"event": "epoch", "trial": trial, "epoch": 1, "val_score": score, **times}
         status = "failed" if trial == 1 else "complete"
         end = {"event": "trial_ended", "trial": trial, "status": status, "error": None}
-        events += [{**start, "config": {"model.n_conv": 2, **values}}, epoch, end]
+        config = configs[trial] if configs else {"model.n_conv": 2, **values}
+        events += [{**start, "config": config}, epoch, end]
     lines = [json.dumps(event) + "\n" for event in events]
     (path / "events.jsonl").write_text("".join(lines), encoding="utf-8")
 
@@ -151,6 +161,71 @@ def test_options_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (request.fraction, request.weights) == (0.6, "equal")
     assert request.trial_configs()[0].flat()["training.epochs"] == 5
     assert asked(monkeypatch, *search, "--top", "1").members == 2  # fewer are no ensemble
+
+
+@pytest.mark.usefixtures("folder")
+def test_repeated_configurations_of_a_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On all rows their members would be the same, also where one spells a default out."""
+    costs = (2.0, 9.0, 1.0, None, 3.0)  # best first: 3, 2, 4, 0
+    configs = tuple({} if cost is None else {"model.C": cost} for cost in costs)
+    write_search(Path("search"), scores=SCORES, model="soap_svr", configs=configs)
+    search = ("--from-search", "search")
+
+    def found(*options: str) -> tuple[list[float], int]:
+        request = asked(monkeypatch, *search, *options)
+        trials = [trial.flat()["model.C"] for trial in request.trial_configs()]
+        return trials, request.members
+
+    assert found() == ([1.0, 3.0, 2.0], 3)
+    assert found("--top", "2") == ([1.0, 3.0], 2)  # the next best takes the place
+    assert found("--fraction", "0.6", "--top", "2") == ([1.0, 1.0], 2)  # other rows, other members
+
+
+@pytest.mark.usefixtures("folder")
+def test_repeated_configurations_of_networks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their seeds differ."""
+    write_search(Path("search"), scores=SCORES, configs=({"model.n_conv": 2},) * 5)
+    assert asked(monkeypatch, "--from-search", "search").members == 4
+
+
+# --- what the configurations were chosen on ------------------------------------------------------
+
+
+@pytest.mark.usefixtures("folder")
+def test_request_carries_what_the_search_chose_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"data": {"sha256": "d" * 64}, "split": {"sha256": "5" * 64}}
+    write_search(Path("search"), scores=SCORES, facts=facts)
+    selection = asked(monkeypatch, "--from-search", "search", "--split", "formula").selection
+    assert selection is not None
+    assert (selection.source, selection.overridden) == ("search", ())
+    assert (selection.data_sha256, selection.split_sha256) == ("d" * 64, "5" * 64)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("options", "overridden"),
+    [
+        ((), None),
+        (("--split", "formula", "--data", "delta"), None),  # what the file says
+        (("--split", "random"), ("split",)),
+        (("--data", "other.parquet"), ("data",)),
+        (("--data", "other.parquet", "--split", "random"), ("data", "split")),
+    ],
+)
+def test_options_that_replace_what_a_file_names(
+    options: tuple[str, ...], overridden: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config()
+    selection = asked(monkeypatch, "--config", "c.yaml", *options).selection
+    assert (None if selection is None else selection.overridden) == overridden
+    assert selection is None or selection.source == "c.yaml"
+
+
+@pytest.mark.usefixtures("folder")
+def test_file_that_names_nothing_is_not_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(data=None, split=None)
+    options = ("--config", "c.yaml", "--data", "delta", "--split", "random")
+    assert asked(monkeypatch, *options).selection is None
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -282,6 +357,8 @@ def test_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert "1 member failed once and was trained with another seed" in out
     assert "1 of 5 members failed twice and is left out: 3" in out
     assert "Spread: recalibrated on 15 validation rows; scored on 15 test rows" in out
+    assert "validation rows also chose what a member is" in out
+    assert "without spread" not in out
     for method in ("as the members spread", "std scaling (used)", "isotonic", "split conformal"):
         assert method in out
     assert "rank correlation of error and spread: " in out
@@ -297,6 +374,14 @@ def test_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     again = capsys.readouterr().out
     assert "MAE of one member on average" in again
     assert "the run is complete, nothing is left to do" in again
+
+
+def test_rows_without_spread_are_told() -> None:
+    counts = {"part": "validation", "n": 12, "without_spread": 3}
+    calibration = {"fitted_on": counts, "scored_on": {"n": 15}, "remark": "They chose."}
+    lines = say_remarks(calibration)
+    assert lines == "They chose.\n3 validation rows without spread are left out"
+    assert say_remarks({"fitted_on": {"n": 1}, "scored_on": {"n": 1}}) is None  # of an older run
 
 
 METRICS: dict[str, Any] = {

@@ -17,6 +17,7 @@ from tiny_ensembles import (
     MEMBERS,
     N_SHARE,
     N_TRAIN,
+    SPLIT,
     TARGET,
     TINY,
     Run,
@@ -28,7 +29,13 @@ from tiny_ensembles import (
 from raymat.cluster import ensemble as ensemble_module
 from raymat.cluster import member_training
 from raymat.cluster.connect import ray_session
-from raymat.cluster.ensemble import EnsembleRequest, ensemble, resume_ensemble
+from raymat.cluster.ensemble import (
+    EnsembleRequest,
+    Selection,
+    check_selection,
+    ensemble,
+    resume_ensemble,
+)
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
 from raymat.data.splits import read_split
@@ -38,9 +45,14 @@ from raymat.ensembles.stored import Ensemble, load_ensemble
 from raymat.errors import ConfigError, DataError, ModelFileError, RunError
 from raymat.features.store import FeatureStore
 from raymat.tracking.events import Event
+from raymat.tracking.run_directory import RunDirectory
+from raymat.training.inputs import load_inputs
 from raymat.training.model_files import load_model
 
 SAME_NUMBER = 1e-6  # float32 sums in batches of another size
+
+SVR = {"model": "soap_svr", "config": {}}
+SVR_STIFF = {"model": "soap_svr", "config": {"model.C": 10.0}}
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +143,8 @@ def test_stored_predictions_are_those_of_the_stored_ensemble(run: Run, delta: Cr
 
 def test_calibration_is_fitted_on_validation_rows(run: Run) -> None:
     content, table = run.calibration, run.predictions.query("part == 'validation'")
-    assert content["fitted_on"] == {"part": "validation", "n": 14}
-    assert content["scored_on"] == {"part": "test", "n": 14}
+    assert content["fitted_on"] == {"part": "validation", "n": 14, "without_spread": 0}
+    assert content["scored_on"] == {"part": "test", "n": 14, "without_spread": 0}
     scores = ["nll", "miscalibration_area", "coverage_50", "coverage_90", "coverage_95"]
     for key in ("before", "after"):
         assert {*scores, "sharpness", "spearman"} <= set(content[key])
@@ -305,6 +317,54 @@ def test_one_member_is_no_ensemble(folder: Path) -> None:
     assert json.loads((path / "run.json").read_text("utf-8"))["status"] == "failed"
 
 
+# --- what the configurations were chosen on ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs", "words"),
+    [
+        ({}, [], None),
+        ({"split_sha256": "0" * 64}, ["split"], "search/ were chosen on another split: test rows"),
+        (
+            {"data_sha256": "0" * 64, "split_sha256": "0" * 64},
+            ["data", "split"],
+            "search/ were chosen on other data and another split: test rows may be among those",
+        ),
+        ({"data_sha256": None, "split_sha256": None}, [], None),
+        ({"overridden": ("split",)}, ["split"], "were chosen on another split"),
+    ],
+)
+def test_selection_on_other_rows_is_told(
+    run: Run, tmp_path: Path, changes: dict[str, Any], differs: list[str], words: str | None
+) -> None:
+    header = json.loads((run.path / "run.json").read_text("utf-8"))
+    hashes = {f"{key}_sha256": header[key]["sha256"] for key in ("data", "split")}
+    selection = Selection(**{"source": "search/", **hashes, **changes})
+    heard: list[Event] = []
+    with RunDirectory.create(tmp_path / "run", {}, listeners=(heard.append,)) as other:
+        inputs = load_inputs(
+            other, source="delta", target=TARGET, split_config=SPLIT, max_rejected=0.0
+        )
+        found = check_selection(selection, inputs, other)
+    assert found == {
+        "source": "search/",
+        **{key: changes.get(key, value) for key, value in hashes.items()},
+        "differs": differs,
+    }
+    told = [event["text"] for event in of_kind(heard, "warning")]
+    assert len(told) == bool(words)
+    assert words is None or words in told[0]
+
+
+def test_selection_stands_beside_the_scores(run: Run, folder: Path) -> None:
+    assert "selection" not in run.metrics
+    selection = Selection(source="search", split_sha256="0" * 64)
+    other = run_ensemble(folder / "selected", members=2, selection=selection)
+    assert other.metrics["selection"]["differs"] == ["split"]
+    assert json.loads((other.path / "metrics.json").read_text("utf-8")) == other.metrics
+    assert len(of_kind(other.events, "warning")) == 1
+
+
 # --- classes, weights, and what cannot be done ---------------------------------------------------
 
 
@@ -352,6 +412,16 @@ def test_greedy_members_of_several_configurations(folder: Path) -> None:
             {"configs": ({"model": "soap_svr", "config": {}},), "fraction": 1.0},
             ConfigError,
             r"^all members would be the same, for nothing in soap_svr is random",
+        ),
+        (
+            {"configs": (SVR, SVR_STIFF, SVR), "fraction": 0.999, "members": 3},
+            ConfigError,
+            r"^only 2 of 3 members would differ, for nothing in soap_svr is random; give a --frac",
+        ),
+        (
+            {"configs": (SVR, SVR_STIFF), "fraction": 1.0, "members": 3},
+            ConfigError,
+            r"different configurations, one for each member$",
         ),
         ({"target": "bulk"}, DataError, r"'bulk'"),
     ],

@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raymat.ensembles.calibration import expected_coverage, score_probabilities, score_uncertainty
+from raymat.ensembles.calibration import (
+    SPREAD_SCORES,
+    expected_coverage,
+    score_probabilities,
+    score_uncertainty,
+)
 from raymat.ensembles.curves import curve_sizes, member_curves, member_draws
 from raymat.ensembles.predictions import MemberPredictions
 from raymat.errors import DataError
@@ -115,8 +120,35 @@ def test_sizes_that_cannot_be_drawn(rows):
         member_curves(*rows, n_draws=0)
 
 
-def test_identical_members_are_an_error(rows):
+def test_identical_members_have_no_scores_of_a_spread(rows):
     _, targets = rows
-    same = MemberPredictions.equal(np.tile(targets, (3, 1)))
-    with pytest.raises(DataError, match="std is not positive in 2000 of 2000 rows"):
-        member_curves(same, targets)
+    same = MemberPredictions.equal(np.tile(targets + 0.5, (3, 1)))
+    found = member_curves(same, targets).set_index("n_members")
+    assert (found["mae"] == 0.5).all()
+    assert found[list(SPREAD_SCORES)].isna().all(axis=None)
+    assert found.loc[[2, 3], "without_spread"].tolist() == [N_ROWS, N_ROWS]
+
+
+def test_draws_without_spread_do_not_count(rows):
+    """Of the pairs of three members, two of which are the same, some have no spread anywhere."""
+    predictions, targets = rows
+    twins = MemberPredictions.equal(predictions.values[[0, 0, 1]])
+    found = member_curves(twins, targets, n_draws=20).set_index("n_members")
+    pairs = [m.tolist() for m in member_draws(3, [2])]
+    assert pairs.count([0, 1]) > 0
+    assert found.loc[2, "without_spread"] == N_ROWS * pairs.count([0, 1]) / len(pairs)
+    other = predictions.draw(np.array([0, 1]))  # what every other pair predicts
+    nll = score_uncertainty(targets, other.mean, other.total)["nll"]
+    assert found.loc[2, "nll"] == pytest.approx(nll, rel=1e-12)
+    assert found.loc[3, "without_spread"] == 0
+
+
+def test_rows_without_spread_are_left_out_of_a_draw(rows):
+    predictions, targets = rows
+    values = np.array(predictions.values[:2])
+    values[:, :500] = values[0, :500]
+    found = member_curves(MemberPredictions.equal(values), targets, sizes=[2]).loc[0]
+    kept = MemberPredictions.equal(values[:, 500:])
+    scores = score_uncertainty(targets[500:], kept.mean, kept.total)
+    assert found["without_spread"] == 500
+    assert found["coverage_90"] == scores["coverage_90"]

@@ -10,7 +10,11 @@ import pytest
 from made_ensembles import Floats, Made, make_ensemble, write_sixty
 
 from raymat.data.splits import SplitConfig
+from raymat.ensembles.selection import select_members
 from raymat.ensembles.stored import load_ensemble
+from raymat.ensembles.validation import divide_validation
+from raymat.errors import DataError
+from raymat.features.store import FeatureStore
 from raymat.training.inputs import RunInputs
 
 SAME = 1e-12  # sums of doubles in another order
@@ -67,12 +71,21 @@ def test_predictions_hold_mean_spread_and_every_member(made: Made) -> None:
 
 def test_calibration_says_what_it_was_fitted_and_scored_on(made: Made) -> None:
     content = calibration(made)
-    assert content["fitted_on"] == {"part": "validation", "n": N_ROWS["validation"]}
-    assert content["scored_on"] == {"part": "test", "n": N_ROWS["test"]}
+    assert content["fitted_on"] == {
+        "part": "validation",
+        "n": N_ROWS["validation"],
+        "without_spread": 0,
+    }
+    assert content["scored_on"] == {"part": "test", "n": N_ROWS["test"], "without_spread": 0}
     assert content["n_members"] == 4
     assert set(content["methods"]) == {"std_scaling", "isotonic", "split_conformal"}
     assert content["before"]["n"] == content["after"]["n"] == N_ROWS["test"]
     assert content["after"] == content["methods"]["std_scaling"]["scores"]
+    assert "weighted_on" not in content  # nor are weights in the remark
+    assert content["remark"] == (
+        "validation rows also chose what a member is (its epoch, a search's configuration), so that"
+        " the recalibrated spread may be a little too narrow"
+    )
 
 
 def test_factor_and_scores_follow_from_the_predictions(made: Made) -> None:
@@ -252,3 +265,140 @@ def test_too_few_validation_rows_leave_the_spread_as_it_is(folder: Path) -> None
     assert content["after"] is None
     assert content["before"]["n"] == len(made.inputs.split.rows("test"))
     assert load_ensemble(made.path).recalibration is None
+
+
+# --- members without spread, members of two kinds, rows that chose something ---------------------
+
+
+def warnings_in(heard: list[dict[str, Any]]) -> list[str]:
+    return [event["text"] for event in heard if event["event"] == "warning"]
+
+
+@pytest.mark.parametrize("weighting", ["equal", "greedy"])
+def test_two_identical_members_among_others(folder: Path, weighting: Any) -> None:
+    """Draws of the two have no spread. For greedy weights they are the best two, so that nothing
+    but their own weights would have a spread of 0 everywhere."""
+
+    def values(inputs: RunInputs) -> Floats:
+        found = known_values(inputs)
+        found[0] = found[1] = inputs.targets + 0.1 * found[1]
+        return found
+
+    made = make_ensemble(
+        folder / f"twins-{weighting}", folder / "sixty.parquet", values=values, weighting=weighting
+    )
+    curve = pd.read_csv(made.path / "member_curve.csv").set_index("n_members")
+    assert 0 < curve.loc[2, "without_spread"] < N_ROWS["test"]  # some of 20 draws
+    assert np.isfinite(curve.loc[2, "nll"])
+    assert curve.loc[4, "without_spread"] == 0
+    assert (made.predictions["std"] > 0).all()
+    if weighting == "greedy":
+        assert made.members["weight"][0] > 0
+        assert made.members["weight"][1] == 0
+
+
+def agreeing(n_rows: int, part: Any) -> Any:
+    """Members that predict the same in some rows of a part."""
+
+    def values(inputs: RunInputs) -> Floats:
+        found, rows = known_values(inputs), inputs.split.rows(part)[:n_rows]
+        found[:, rows] = found[0, rows]
+        return found
+
+    return values
+
+
+def test_rows_without_spread_are_left_out_and_counted(folder: Path, made: Made) -> None:
+    data = folder / "sixty.parquet"
+    some = make_ensemble(folder / "some", data, values=agreeing(4, "test"))
+    content = calibration(some)
+    assert content["scored_on"] == {"part": "test", "n": 11, "without_spread": 4}
+    assert content["before"]["n"] == content["after"]["n"] == 11
+    fitted = {kind: method["fitted"] for kind, method in content["methods"].items()}
+    assert fitted == {kind: m["fitted"] for kind, m in calibration(made)["methods"].items()}
+    table = some.predictions.query("part == 'test'")
+    assert (table["std"] == 0).sum() == 4  # and they are told
+    kept = table[table["std"] > 0]
+    inside = ((kept["target"] - kept["mean"]).abs() < 1.6448536 * kept["std"]).mean()
+    assert content["before"]["coverage_90"] == pytest.approx(inside)
+    fewer = make_ensemble(folder / "fewer", data, values=agreeing(5, "validation"))
+    assert calibration(fewer)["fitted_on"] == {"part": "validation", "n": 10, "without_spread": 5}
+
+
+def test_too_few_validation_rows_with_a_spread(folder: Path) -> None:
+    heard: list[dict[str, Any]] = []
+    made = make_ensemble(
+        folder / "six-agree",
+        folder / "sixty.parquet",
+        values=agreeing(6, "validation"),
+        listeners=(heard.append,),
+    )
+    assert warnings_in(heard) == [
+        "the spread is not recalibrated: 9 validation rows that have a spread, 10 are needed"
+    ]
+    content = calibration(made)
+    assert (content["methods"], content["after"], content["remark"]) == ({}, None, None)
+
+
+def test_members_that_are_all_the_same_are_an_error(folder: Path) -> None:
+    words = r"^the members agree to the last digit in 14 of 15 test rows, so they are the same"
+    with pytest.raises(DataError, match=words):
+        make_ensemble(folder / "same", folder / "sixty.parquet", values=agreeing(14, "test"))
+
+
+@pytest.mark.parametrize("weighting", ["equal", "greedy"])
+def test_noise_of_some_members_only_is_left_out(folder: Path, weighting: Any) -> None:
+    """As of a search over the loss."""
+    heard: list[dict[str, Any]] = []
+    path = folder / f"mixed-{weighting}"
+    made = make_ensemble(
+        path,
+        folder / "sixty.parquet",
+        values=known_values,
+        noise=known_noise,
+        without_noise=(1, 3),
+        weighting=weighting,
+        listeners=(heard.append,),
+    )
+    assert warnings_in(heard) == [
+        "only 2 of 4 members predict noise of the target (training.loss gaussian_nll); it is left"
+        " out, and the spread is that between members alone"
+    ]
+    assert (made.predictions["aleatoric"] == 0).all()
+    np.testing.assert_array_equal(made.predictions["std"], made.predictions["epistemic"])
+    store = FeatureStore(made.inputs.crystals.without_properties(), [made.table])
+    assert load_ensemble(path).predict(store).noise is None
+
+
+MANY = SplitConfig(train=0.4, validation=0.4, test=0.2)  # 24 validation rows
+
+
+def test_greedy_weights_and_spread_have_rows_of_their_own(folder: Path) -> None:
+    """The spread must not change with what chose the weights, nor weights with the other half."""
+    data, options = folder / "sixty.parquet", {"values": known_values, "split": MANY}
+    made = make_ensemble(folder / "halves", data, weighting="greedy", **options)
+    rows = divide_validation(made.inputs, "greedy")
+    assert (len(rows.weights), len(rows.spread)) == (12, 12)
+    both = np.sort(np.concatenate([rows.weights, rows.spread]))
+    np.testing.assert_array_equal(both, made.rows("validation"))
+    content, values = calibration(made), known_values(made.inputs)
+    assert content["weighted_on"] == {"part": "validation", "n": 12}
+    assert content["fitted_on"] == {"part": "validation", "n": 12, "without_spread": 0}
+    assert "; 12 of them chose the members' weights, the other 12 recalib" in content["remark"]
+    targets = made.inputs.targets
+    weights = select_members(values[:, rows.weights], targets[rows.weights], n_start=2)
+    np.testing.assert_array_equal(made.members["weight"], weights)
+    table = made.predictions.set_index("material_id")
+    kept = table.loc[made.inputs.crystals.material_ids[rows.spread]]
+    factor = np.sqrt((((kept["target"] - kept["mean"]) / kept["std"]) ** 2).mean())
+    stored = content["methods"]["std_scaling"]["fitted"]["factor"]
+    assert stored == pytest.approx(factor, rel=1e-9)
+
+
+def test_few_rows_choose_weights_and_spread(folder: Path) -> None:
+    made = make_ensemble(
+        folder / "shared", folder / "sixty.parquet", values=known_values, weighting="greedy"
+    )
+    content = calibration(made)
+    assert content["weighted_on"]["n"] == content["fitted_on"]["n"] == N_ROWS["validation"]
+    assert " and the members' weights, so that the recalibrated spread" in content["remark"]
