@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pandas as pd
 import pytest
 
 from raymat.data.crystals import Crystal, CrystalSet
+
+# A process that ignores Ctrl-C, as a worker of pytest-xdist does, would start others that ignore it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).parent.parent
 REFERENCE = Path(__file__).parent / "reference"

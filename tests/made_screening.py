@@ -42,7 +42,14 @@ MODULI = {BULK: (0.9, 0.2), SHEAR: (0.5, 0.2)}
 
 LI, H, O, F, NA, S, CL, SE, BR, RB, I = 3, 1, 8, 9, 11, 16, 17, 34, 35, 37, 53  # noqa: E741
 ELEMENTS = (LI, O, F, S, CL, SE, BR, I)  # that the ensembles have met
-PLAIN = {"band_gap": 3.0, "e_above_hull": 0.01, "K_VRH": np.nan, "G_VRH": np.nan, "note": "plain"}
+PLAIN = {
+    "band_gap": 3.0,
+    "matbench_band_gap": np.nan,
+    "e_above_hull": 0.01,
+    "K_VRH": np.nan,
+    "G_VRH": np.nan,
+    "note": "plain",
+}
 # Candidates that are left out, and why; "nowhere" is no crystal at all.
 EXCLUDED = {
     "no-lithium": "contains no lithium",
@@ -160,6 +167,7 @@ def write_ensemble(
     scalings: Mapping[int, TargetScaling] | None = None,
     model: str = "cgcnn",
     finished: bool = True,
+    threshold: float | None = None,
 ) -> Path:
     """Write the run directory of an ensemble.
 
@@ -172,6 +180,7 @@ def write_ensemble(
         scalings: number -> what takes the place of a member's scaling, such as one of nan.
         model: of the members.
         finished: False leaves a run that was interrupted.
+        threshold: where the target was cut into classes, as `ensemble.json` says.
     """
     with RunDirectory.create(folder, {"command": "ensemble", "arguments": {}}) as run:
         for number in numbers:
@@ -192,8 +201,8 @@ def write_ensemble(
             "model": model,
             "target": target,
             "unit": "",
-            "task": "regression",
-            "threshold": None,
+            "task": "regression" if threshold is None else "classification",
+            "threshold": threshold,
             "elements": list(ELEMENTS),
             "recalibration": None,
             "domain": DOMAIN,

@@ -23,12 +23,14 @@ def resume(
         bool,
         typer.Option("--finish", help="Try nothing more; score the best there is (tune runs)."),
     ] = False,
+    max_rejected: options.MaxRejected = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
     """Continue an interrupted or failed run; nothing that is finished is done again.
 
-    With --finish a search ends early: the best trial so far is the winner.
+    With --finish a search ends early: the best trial so far is the winner. With --max-rejected a
+    screening that ended with too many unusable rows is ranked without them.
 
     Example: raymat resume runs/tune-cgcnn-20250301-101500
     """
@@ -43,6 +45,10 @@ def resume(
         return
     if finish and command != "tune":
         raise ConfigError(f"{run}: --finish ends a search early; this is a {command} run")
+    if max_rejected is not None:
+        if command != "screen":
+            raise ConfigError(f"{run}: --max-rejected is for a screening; this is a {command} run")
+        header["arguments"]["max_rejected"] = max_rejected
     if command not in _CONTINUE:
         raise RunError(f"{run}: a run of `raymat {command}` cannot be continued by this version")
     _CONTINUE[command](run, header, quiet, finish)
@@ -101,7 +107,7 @@ def _continue_ensemble(run: Path, header: dict[str, Any], quiet: bool, finish: b
 
 
 def _continue_screen(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
-    del header, finish
+    del finish
     from raymat.cli.runs import running
     from raymat.cli.screen import show_result
     from raymat.cli.screen_progress import ScreenProgress
@@ -110,7 +116,8 @@ def _continue_screen(run: Path, header: dict[str, Any], quiet: bool, finish: boo
     with running(run, progress):
         from raymat.cluster.screen import resume_screen
 
-        metrics = resume_screen(run, listeners=(progress,))
+        limit = header["arguments"].get("max_rejected")
+        metrics = resume_screen(run, max_rejected=limit, listeners=(progress,))
     show_result(metrics, run)
 
 

@@ -15,7 +15,7 @@ from raymat.errors import RaymatError
 
 Metrics = dict[str, Any]
 _SHOWN_ROWS, _SHOWN_REASONS = 15, 6
-_FILES = ("screening.parquet", "screening.csv", "excluded.csv", "metrics.json")
+_FILES = ("screening.parquet", "screening.csv", "excluded.csv", "rejected.csv", "metrics.json")
 _N_OTHERS = 8  # columns of a criterion that are shown
 _LEFT = ("material_id", "formula", "source")
 # How columns of the lithium criterion are called where there is little room.
@@ -76,6 +76,8 @@ def say_counts(metrics: Metrics) -> list[str]:
         lines.append(f"  and {len(reasons) - _SHOWN_REASONS} other reasons in excluded.csv")
     if not metrics["excluded"]:
         lines = ["no candidate was excluded"]
+    if metrics["rejected"]:
+        lines.append(f"{metrics['rejected']:,} of them are no usable crystals (rejected.csv)")
     lines.append(
         f"{metrics['known']:,} ranked by known values, {metrics['outside_domain']:,} outside the"
         " domain of the training crystals (in_domain)"

@@ -1,5 +1,6 @@
 """`raymat screen`: candidates in shards through ensembles and a criterion, as Ray tasks."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -12,20 +13,25 @@ from raymat.cluster.connect import ray_session
 from raymat.cluster.resources import check_folder_is_shared, decide_resources, places
 from raymat.cluster.tasks import result_of, start_task
 from raymat.config import Config, build_config
+from raymat.data.limits import MAX_REJECTED
 from raymat.data.shards import Shard, describe_source, iter_shards
-from raymat.ensembles.stored import Ensemble, load_ensemble
-from raymat.errors import ConfigError, RunError
+from raymat.ensembles.stored import Ensemble
+from raymat.errors import RunError
+from raymat.screening.candidates import check_numbers
 from raymat.screening.criterion import Criterion, parse_criterion
 from raymat.screening.criterion_inputs import check_columns, check_ensembles
 from raymat.screening.finish import finish_screening
+from raymat.screening.paired_ensembles import (
+    check_same_ensembles,
+    find_fingerprint,
+    load_ensembles,
+    load_same_ensembles,
+)
 from raymat.screening.shard import screen_shard
-from raymat.screening.shard_files import write_shard
+from raymat.screening.shard_files import SHARD_ENDED, StoredShards, write_shard
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.device import use_threads
 from raymat.tuning.settings import Resources
-
-SHARD_ENDED = "shard_ended"
-MIN_SHARE_TRAINED = 0.5  # of the planned members; an ensemble of what is left is none
 
 
 class ScreenRequest(Config):
@@ -37,6 +43,7 @@ class ScreenRequest(Config):
         ensembles: prediction of the criterion -> run directory of the ensemble.
         candidates: a file, a folder or the name of a built-in set.
         shard_size: candidates in one task.
+        max_rejected: largest share of rows that are no usable crystals.
         gpus: GPUs per task; None uses what is there.
         address: a Ray cluster; None for a local Ray.
         concurrency: shards at a time; None for as many as fit.
@@ -47,6 +54,7 @@ class ScreenRequest(Config):
     ensembles: dict[str, str]
     candidates: str
     shard_size: int = Field(1000, ge=1)
+    max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
     gpus: float | None = Field(None, ge=0.0)
     address: str | None = None
     concurrency: int | None = Field(None, ge=1)
@@ -67,7 +75,7 @@ def screen(
 
     Raises:
         ConfigError: criterion and ensembles do not fit.
-        DataError: the candidates cannot be used, or all are excluded.
+        DataError: the candidates, or too many of them, cannot be used, or all are excluded.
         ModelFileError: an ensemble is none or not complete.
         RunError: the folder cannot be used.
         ClusterError: Ray cannot be reached or can never place a task.
@@ -78,72 +86,69 @@ def screen(
         return _run(request, run)
 
 
-def resume_screen(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[str, Any]:
+def resume_screen(
+    path: Path, *, max_rejected: float | None = None, listeners: tuple[Listener, ...] = ()
+) -> dict[str, Any]:
     """Continue an interrupted screening; no finished shard is screened again.
 
+    Args:
+        path: the run directory.
+        max_rejected: takes the place of the limit that the run began with.
+        listeners: hear the events.
+
     Raises:
-        RunError: the folder is no such run, or another process is at work in it.
+        RunError: the folder is no such run, another process is at work in it, or candidates or
+            ensembles have changed.
     """
     with RunDirectory.reopen(path, listeners=listeners) as run:
         header = run.header
         if header.get("command") != "screen":
             raise RunError(f"{path}: a {header.get('command')} run, not a screen run")
-        request = build_config(ScreenRequest, header["arguments"], where=f"{path}/run.json")
+        asked = dict(header["arguments"])
+        if max_rejected is not None:
+            asked["max_rejected"] = max_rejected
+        request = build_config(ScreenRequest, asked, where=f"{path}/run.json")
+        run.update_header(arguments=request.model_dump(mode="json"))
         return _run(request, run)
-
-
-def load_ensembles(folders: dict[str, str]) -> dict[str, Ensemble]:
-    """Read the ensembles of a screening; only members that count in all of them are kept.
-
-    Raises:
-        ModelFileError: a folder is no ensemble, or its run is not complete.
-        ConfigError: an ensemble lost too many members, or no two numbers count in all of them.
-    """
-    found = {name: load_ensemble(Path(folder)) for name, folder in folders.items()}
-    for name, ensemble in found.items():
-        n = len(ensemble.members)
-        if n < MIN_SHARE_TRAINED * ensemble.n_planned:
-            raise ConfigError(
-                f"{ensemble.folder} ('{name}'): only {n} of {ensemble.n_planned} members could be"
-                " trained; a probability needs most of them: train the ensemble again"
-            )
-    common = set.intersection(*map(_counted, found.values()))
-    if len(common) < 2:
-        raise ConfigError(
-            f"the ensembles have {len(common)} member numbers in common that have a weight; member"
-            " n of one is paired with member n of the others, so train them with the same"
-            " --members, and all of them with equal weights"
-        )
-    return {name: ensemble.take(common) for name, ensemble in found.items()}
-
-
-def _counted(ensemble: Ensemble) -> set[int]:
-    """Give the numbers of the members that have a weight: no other one changes an average."""
-    return {
-        number
-        for number, weight in zip(ensemble.numbers, ensemble.weights, strict=True)
-        if weight > 0
-    }
 
 
 def _run(request: ScreenRequest, run: RunDirectory) -> dict[str, Any]:
     criterion = request.checked_criterion()
     ensembles = load_ensembles(request.ensembles)
-    check_ensembles(criterion, {name: e.target for name, e in ensembles.items()})
+    check_ensembles(
+        criterion,
+        {name: e.target for name, e in ensembles.items()},
+        {name: e.threshold for name, e in ensembles.items() if e.threshold is not None},
+    )
+    fingerprints = _check_fingerprints(request, run)
     source = describe_source(request.candidates)
     _check_same_source(run, asdict(source))
-    n_members = len(next(iter(ensembles.values())).members)
     run.update_header(
         data=asdict(source),
-        n_members=n_members,
+        n_members=len(next(iter(ensembles.values())).members),
         ensembles={name: str(e.folder) for name, e in ensembles.items()},
+        ensemble_sha256=fingerprints,
     )
+    n_shards = -(-source.n_rows // request.shard_size)
     with ray_session(request.address):
         check_folder_is_shared(run.path)
         resources = decide_resources(None, request.gpus)
         _say_dropped(run, ensembles)
         _screen_shards(request, run, source.n_rows, resources)
-    return finish_screening(criterion, run, n_members=n_members)
+    return finish_screening(
+        criterion,
+        run,
+        n_shards=n_shards,
+        weights={name: e.weights for name, e in ensembles.items()},
+        max_rejected=request.max_rejected,
+    )
+
+
+def _check_fingerprints(request: ScreenRequest, run: RunDirectory) -> dict[str, str]:
+    """Find the fingerprints of the ensembles; they must be those that the run began with."""
+    found = {name: find_fingerprint(Path(folder)) for name, folder in request.ensembles.items()}
+    check_same_ensembles(request.ensembles, found, run.header.get("ensemble_sha256", {}))
+    return found
 
 
 def _check_same_source(run: RunDirectory, source: dict[str, Any]) -> None:
@@ -166,24 +171,23 @@ def _say_dropped(run: RunDirectory, ensembles: dict[str, Ensemble]) -> None:
 def _screen_shards(
     request: ScreenRequest, run: RunDirectory, n_rows: int, resources: Resources
 ) -> None:
-    ended = [event for event in run.events() if event["event"] == SHARD_ENDED]
-    done = {event["shard"] for event in ended}
-    n_shards = -(-n_rows // request.shard_size)
+    ended = _whole_shards(run)
+    done = frozenset(ended.logged)
+    shards = iter_shards(request.candidates, size=request.shard_size, skip=done)
+    shards = _check_first(request.checked_criterion(), shards, run)
     run.emit(
         "screening_started",
         candidates=n_rows,
-        shards=n_shards,
+        shards=-(-n_rows // request.shard_size),
         done=len(done),
-        judged=sum(event["judged"] for event in ended),
-        excluded=sum(event["excluded"] for event in ended),
+        judged=ended.total("judged"),
+        excluded=ended.total("excluded"),
         **resources.model_dump(),
     )
+    fingerprints = run.header["ensemble_sha256"]
     at_once = request.concurrency or max(1, places(resources))
-    shards = iter_shards(request.candidates, size=request.shard_size, skip=frozenset(done))
     running: dict[Any, int] = {}
-    for place, shard in enumerate(shards):
-        if place == 0:  # all have the same columns
-            _check_columns(request.checked_criterion(), shard, run)
+    for shard in shards:
         # A place that gets free finds this one shard at hand. There are never more, so that
         # memory does not grow with the number of candidates.
         while len(running) >= at_once:
@@ -193,7 +197,7 @@ def _screen_shards(
             shard,
             request.criterion,
             request.criterion_path,
-            request.ensembles,
+            {name: (folder, fingerprints[name]) for name, folder in request.ensembles.items()},
             folder=run.path,
             n_cpus=max(1, int(resources.cpu)),
             cpu=resources.cpu,
@@ -204,15 +208,37 @@ def _screen_shards(
         _take_one(running, run)
 
 
-def _check_columns(criterion: Criterion, shard: Shard, run: RunDirectory) -> None:
-    """Check what the criterion reads of the candidates, and say what it goes without."""
-    absent = check_columns(criterion, [str(name) for name in shard.crystals.properties])
+def _whole_shards(run: RunDirectory) -> StoredShards:
+    """Give the shards that have ended and whose files are as they were written."""
+    ended = StoredShards.of(run.path, run.events())
+    damage = ended.damage()
+    for number, problem in damage.items():
+        run.emit("warning", text=f"shard {number} is screened again: {problem}")
+    return ended.without(damage)
+
+
+def _check_first(
+    criterion: Criterion, shards: Iterator[Shard], run: RunDirectory
+) -> Iterator[Shard]:
+    """Check the columns, which all shards share, before anything is begun; give all shards."""
+    first = next(shards, None)
+    if first is None:
+        return iter(())
+    ids, given = first.crystals.material_ids, first.crystals.properties
+    absent = check_columns(criterion, [str(name) for name in given])
+    check_numbers(criterion, given.assign(material_id=ids))
     if absent:
         run.emit(
             "warning",
             text=f"the candidates have no {', '.join(absent)}; filters and known values that read"
             " them are not used",
         )
+    return _put_back([first], shards)
+
+
+def _put_back(first: list[Shard], rest: Iterator[Shard]) -> Iterator[Shard]:
+    yield first.pop()  # which is then held by nobody here
+    yield from rest
 
 
 def _take_one(running: dict[Any, int], run: RunDirectory) -> None:
@@ -226,18 +252,21 @@ def screen_task(
     shard: Shard,
     criterion: dict[str, Any],
     criterion_path: str,
-    ensembles: dict[str, str],
+    ensembles: Mapping[str, tuple[str, str]],
     *,
     folder: Path,
     n_cpus: int,
 ) -> dict[str, Any]:
-    """Screen one shard and write its files; a Ray task that gives the shard's counts."""
+    """Screen one shard and write its files; a Ray task that gives the shard's counts.
+
+    `ensembles` are their folders and fingerprints.
+    """
     use_threads(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     screened = screen_shard(
         shard.crystals,
         parse_criterion(criterion, path=criterion_path),
-        _ensembles_here(tuple(sorted(ensembles.items()))),
+        _ensembles_here(tuple((name, *where) for name, where in sorted(ensembles.items()))),
         source_rows=shard.rows,
         device=device,
     )
@@ -245,6 +274,8 @@ def screen_task(
 
 
 @lru_cache(maxsize=1)
-def _ensembles_here(folders: tuple[tuple[str, str], ...]) -> dict[str, Ensemble]:
+def _ensembles_here(asked: tuple[tuple[str, str, str], ...]) -> dict[str, Ensemble]:
     """Read the ensembles once per process, which screens many shards."""
-    return load_ensembles(dict(folders))
+    return load_same_ensembles(
+        {name: folder for name, folder, _ in asked}, {name: known for name, _, known in asked}
+    )

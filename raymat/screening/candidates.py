@@ -8,6 +8,7 @@ from raymat.errors import DataError
 from raymat.screening.criterion import Criterion
 
 Floats = NDArray[np.float64]
+_SHOWN = 40  # characters of a cell that is no number
 
 
 def filter_candidates(criterion: Criterion, columns: pd.DataFrame) -> NDArray[np.object_]:
@@ -20,17 +21,39 @@ def filter_candidates(criterion: Criterion, columns: pd.DataFrame) -> NDArray[np
         columns: one row per candidate: ``material_id``, its columns and `Criterion.features`.
 
     Returns:
-        (n_candidates,) reasons, several of them joined by "; ".
+        (n_candidates,) reasons, several of them joined by "; "; a cell that is no number, in a
+        column that the criterion reads, is one of them.
 
     Raises:
-        DataError: a column that the criterion reads holds something else than numbers.
+        DataError: a feature is absent.
     """
     values = column_values(criterion, columns)
     reasons = np.full(len(columns), "", dtype=object)
+    for name in sorted(criterion.columns):
+        for row in wrong_cells(columns, name):
+            _add_reason(reasons, row, _say_wrong(columns, name, row))
     for reason, expression in criterion.exclude.items():
         applies = np.broadcast_to(expression.evaluate(values) == 1, reasons.shape)
-        reasons[applies] = [f"{told}; {reason}" if told else reason for told in reasons[applies]]
+        for row in np.flatnonzero(applies):
+            _add_reason(reasons, row, reason)
     return reasons
+
+
+def check_numbers(criterion: Criterion, columns: pd.DataFrame) -> None:
+    """Check that columns that the criterion reads are not text throughout.
+
+    One wrong cell costs its candidate; several and not one number is another kind of column.
+
+    Raises:
+        DataError: one is.
+    """
+    for name in sorted(criterion.columns):
+        wrong = wrong_cells(columns, name)
+        if len(wrong) > 1 and np.isnan(numbers_of(columns, name)).all():
+            raise DataError(
+                f"{columns['material_id'].iloc[wrong[0]]}: {_say_wrong(columns, name, wrong[0])},"
+                f" and no other cell of the column holds one; correct it or leave it empty"
+            )
 
 
 def known_values(criterion: Criterion, columns: pd.DataFrame) -> dict[str, Floats]:
@@ -63,7 +86,7 @@ def column_values(criterion: Criterion, columns: pd.DataFrame) -> dict[str, Floa
     A column may be absent altogether, a feature may not.
 
     Raises:
-        DataError: one holds something else than numbers, or a feature is absent.
+        DataError: a feature is absent.
     """
     for name in sorted(criterion.features):
         if name not in columns:
@@ -78,20 +101,28 @@ def column_values(criterion: Criterion, columns: pd.DataFrame) -> dict[str, Floa
 
 
 def numbers_of(columns: pd.DataFrame, name: str) -> Floats:
-    """Give a column as (n_candidates,), NaN where it is missing, all NaN where it is absent.
-
-    Raises:
-        DataError: it holds something else than numbers.
-    """
+    """Give a column as (n_candidates,), NaN where no number stands, all NaN where it is absent."""
     if name not in columns:
         return np.full(len(columns), np.nan)
     column = columns[name]
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = np.flatnonzero(np.isnan(numbers) & column.notna().to_numpy())
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            f"{columns['material_id'].iloc[row]}: column '{name}' holds {column.iloc[row]!r}, "
-            "a number is needed; correct it or leave it empty"
-        )
-    return numbers
+    if column.dtype == object:  # of which lists and the like cannot even be tried
+        column = column.where(column.map(pd.api.types.is_scalar).astype(bool))
+    numbers = pd.to_numeric(column, errors="coerce")
+    return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def wrong_cells(columns: pd.DataFrame, name: str) -> NDArray[np.intp]:
+    """Give the rows whose cell is neither a number nor empty; none where the column is absent."""
+    if name not in columns:
+        return np.zeros(0, dtype=np.intp)
+    return np.flatnonzero(np.isnan(numbers_of(columns, name)) & columns[name].notna().to_numpy())
+
+
+def _say_wrong(columns: pd.DataFrame, name: str, row: np.intp) -> str:
+    shown = " ".join(repr(columns[name].iloc[row]).split())
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+    return f"column '{name}' holds {shown}, a number is needed"
+
+
+def _add_reason(reasons: NDArray[np.object_], row: np.intp, reason: str) -> None:
+    reasons[row] = f"{reasons[row]}; {reason}" if reasons[row] else reason

@@ -7,16 +7,20 @@ from raymat.screening.criterion import Criterion
 from raymat.screening.criterion_names import FEATURES
 
 
-def check_ensembles(criterion: Criterion, targets: Mapping[str, str]) -> None:
+def check_ensembles(
+    criterion: Criterion, targets: Mapping[str, str], thresholds: Mapping[str, float] | None = None
+) -> None:
     """Check that every prediction comes from an ensemble that learned it.
 
     Args:
         criterion: what is screened by.
         targets: prediction name -> target that the ensemble given for it learned.
+        thresholds: prediction name -> where the target was cut into two classes; ensembles of
+            numbers, and of what is a class by itself, are not listed.
 
     Raises:
-        ConfigError: an ensemble is missing, superfluous, swapped with another or of another
-            target.
+        ConfigError: an ensemble is missing, superfluous, swapped with another, of another target,
+            or of classes of a number.
     """
     where = f"criterion {criterion.name} ({criterion.path})"
     for name, target in criterion.predictions.items():
@@ -29,6 +33,12 @@ def check_ensembles(criterion: Criterion, targets: Mapping[str, str]) -> None:
     for name, needed in criterion.predictions.items():
         if targets[name] != needed:
             raise ConfigError(f"{where}: {_mismatch(name, criterion.predictions, targets)}")
+        if thresholds and name in thresholds:
+            raise ConfigError(
+                f"{where}: '{name}' needs an ensemble that learned the number {needed}, the one"
+                f" given learned its classes (above {thresholds[name]:g} or not) and predicts"
+                " probabilities; train one without --classes"
+            )
 
 
 def check_columns(criterion: Criterion, given: Collection[str]) -> tuple[str, ...]:

@@ -52,8 +52,7 @@ def evaluate(
             ``formula`` and ``in_domain`` where they are known.
 
     Raises:
-        DataError: predictions do not fit each other or the candidates, or a column that the
-            criterion reads holds something else than numbers.
+        DataError: predictions do not fit each other or the candidates.
     """
     columns = columns.reset_index(drop=True)
     reasons = filter_candidates(criterion, columns)

@@ -16,7 +16,7 @@ from raymat.ensembles.predictions import MemberPredictions
 from raymat.ensembles.stored import Ensemble, predict_together
 from raymat.features.lithium_coordination import LITHIUM, lithium_coordination
 from raymat.features.usable import usable_features
-from raymat.screening.candidates import filter_candidates, needs_members
+from raymat.screening.candidates import check_numbers, filter_candidates, needs_members
 from raymat.screening.criterion import Criterion
 from raymat.screening.criterion_names import IN_DOMAIN
 from raymat.screening.evaluate import Evaluated, evaluate
@@ -72,9 +72,10 @@ def screen_shard(
 
     Raises:
         ConfigError: the features of the shard do not fit into memory.
-        DataError: a column that the criterion reads holds something else than numbers.
+        DataError: a column that the criterion reads holds text and not one number.
     """
     columns = _columns(crystals)
+    check_numbers(criterion, columns)
     reasons = _add_volume_ratio(columns, crystals, criterion)
     asked = np.flatnonzero(needs_members(criterion, columns) & (reasons == ""))
     views = [view for ensemble in ensembles.values() for view in ensemble.views]

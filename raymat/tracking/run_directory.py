@@ -19,7 +19,13 @@ from raymat.tracking.events import Event, EventLog, finite, now, read_events
 Status = Literal["running", "complete", "interrupted", "failed"]
 Listener = Callable[[Event], None]
 # Events from which on a run has work to lose.
-_BEGINNINGS = ("search_started", "trial_started", "cell_started", "member_started", "shard_ended")
+_BEGINNINGS = (
+    "search_started",
+    "trial_started",
+    "cell_started",
+    "member_started",
+    "screening_started",  # tasks may write their files before the first of them has ended
+)
 PACKAGES = (
     "raymat",
     "ray",

@@ -269,7 +269,10 @@ def test_lithium_metal(capsys: pytest.CaptureFixture[str]) -> None:
         assert f" 1 {reason.split(':')[0]}" in out
     assert "2 ranked by known values, 2 outside the domain of the training crystals" in out
     assert f"and {listed - 15} more rows in screening.csv" in out
-    assert "files: run/ (screening.parquet, screening.csv, excluded.csv, metrics.json)" in out
+    assert (
+        "files: run/ (screening.parquet, screening.csv, excluded.csv, rejected.csv, metrics.json)"
+        in out
+    )
     assert "46 candidates in 4 shards" in said.err
     assert "warning" not in said.err  # figures could be drawn
     assert sorted(p.name for p in Path("run").glob("*.png")) == [
@@ -319,11 +322,11 @@ def test_candidates_without_lithium(folder: Path, capsys: pytest.CaptureFixture[
     salts = [rock_salt(f"salt-{n}", 11, 17, 5.6 + 0.01 * n) for n in range(25)]
     write_candidates(folder / "salt.parquet", CrystalSet.from_crystals(salts))
     options = ("--candidates", "salt.parquet", "--shard-size", "10", "--quiet")
-    assert main.run(["screen", *BOTH, *options, "--out", "run"]) == 2
+    assert main.run(["screen", *BOTH, *options, "--out", "run"]) == 1
     said = capsys.readouterr()
     assert (said.out, said.err) == (
         "",
-        "error: none of 25 candidates is left to rank: 25 contains no lithium\n",
+        "error: none of 25 candidates is left to rank: 25 contains no lithium (run: run)\n",
     )
     assert len(pd.read_csv("run/excluded.csv")) == 25
 
@@ -359,6 +362,30 @@ def test_interrupted_and_resumed(
     assert ended == [0, 1, 2, 3]
 
 
+@pytest.mark.usefixtures("folder", "one_ray", "_no_pictures")
+def test_too_many_rejected_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """One of 46; the screening is not lost."""
+    assert main.run(["screen", *BOTH, *THESE, "--max-rejected", "0.01", "--out", "run"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert "1 of 46 candidates cannot be used, more than --max-rejected 0.01: 1 not finite" in line
+    assert "run --max-rejected 0.03`" in line
+    assert main.run(["resume", "run", "--quiet"]) == 1  # the limit stays
+    assert main.run(["resume", "run", "--max-rejected", "0.03"]) == 0
+    said = capsys.readouterr()
+    assert "1 shards, 1 of them done before" in said.err
+    assert "1 of them are no usable crystals (rejected.csv)" in said.out
+    assert pd.read_csv("run/rejected.csv")["material_id"].tolist() == ["nowhere"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_limit_of_rejected_rows_is_for_screenings(capsys: pytest.CaptureFixture[str]) -> None:
+    write_ensemble(Path("other"), BULK, numbers=(0, 1), finished=False)
+    header = json.loads(Path("other/run.json").read_text("utf-8"))
+    Path("other/run.json").write_text(json.dumps({**header, "status": "failed"}), "utf-8")
+    assert main.run(["resume", "other", "--max-rejected", "0.5"]) == 2
+    assert "--max-rejected is for a screening; this is a ensemble" in capsys.readouterr().err
+
+
 # --- what it says --------------------------------------------------------------------------------
 
 
@@ -366,6 +393,7 @@ def test_few_reasons_are_listed() -> None:
     metrics = {
         "candidates": 12_345,
         "excluded": 2_000,
+        "rejected": 31,
         "known": 7,
         "outside_domain": 1_234,
         "reasons": {f"reason {n}": 400 - n for n in range(8)},
@@ -374,8 +402,12 @@ def test_few_reasons_are_listed() -> None:
     assert lines[0] == "2,000 of 12,345 candidates excluded:"
     assert lines[1] == "  400  reason 0"
     assert lines[7] == "  and 2 other reasons in excluded.csv"
-    assert lines[8].startswith("7 ranked by known values, 1,234 outside the domain")
-    assert say_counts({**metrics, "excluded": 0, "reasons": {}})[0] == "no candidate was excluded"
+    assert lines[8] == "31 of them are no usable crystals (rejected.csv)"
+    assert lines[9].startswith("7 ranked by known values, 1,234 outside the domain")
+    assert (
+        say_counts({**metrics, "excluded": 0, "rejected": 0, "reasons": {}})[0]
+        == "no candidate was excluded"
+    )
 
 
 def test_cells_of_the_table() -> None:

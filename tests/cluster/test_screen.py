@@ -1,6 +1,7 @@
 """Screenings on one real local Ray: everybody once, the same numbers whatever happens meanwhile."""
 
 import json
+import platform
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -24,17 +25,19 @@ from made_screening import (
     write_ensemble,
     write_study,
 )
+from pymatgen.core import Structure
 
 from raymat.cluster import screen as screen_module
 from raymat.cluster.connect import ray_session
-from raymat.cluster.screen import ScreenRequest, load_ensembles, resume_screen, screen
+from raymat.cluster.screen import ScreenRequest, resume_screen, screen, screen_task
 from raymat.data.crystals import CrystalSet
-from raymat.data.shards import iter_shards
+from raymat.data.shards import Shard, iter_shards
 from raymat.errors import ClusterError, ConfigError, DataError, ModelFileError, RunError
 from raymat.screening.criterion import read_criterion
+from raymat.screening.paired_ensembles import find_fingerprint, load_ensembles
 from raymat.screening.ranking import rank
 from raymat.screening.shard import screen_shard
-from raymat.screening.shard_files import MEMBERS, SHARDS, read_shards
+from raymat.screening.shard_files import MEMBERS, SHARDS, TABLE, StoredShards, shard_path
 from raymat.tracking.events import Event, read_events
 
 N_CANDIDATES = len(all_candidates())  # 46
@@ -75,6 +78,11 @@ def of_kind(events: list[Event], kind: str) -> list[Event]:
     return [event for event in events if event["event"] == kind]
 
 
+def member_table(path: Path) -> pd.DataFrame:
+    shards = StoredShards.of(path, read_events(path / "events.jsonl"))
+    return pd.concat(shards.read(MEMBERS), ignore_index=True)
+
+
 def ended_shards(path: Path) -> list[int]:
     return [event["shard"] for event in of_kind(read_events(path / "events.jsonl"), "shard_ended")]
 
@@ -98,7 +106,7 @@ def run(study: Study) -> Run:
 def test_run_directory_holds_the_contract_and_nothing_else(run: Run) -> None:
     assert sorted(p.name for p in run.path.iterdir()) == [
         *(".lock", "events.jsonl", "excluded.csv", "metrics.json", "probability_curve.csv"),
-        *("run.json", "screening.csv", "screening.parquet", "shards"),
+        *("rejected.csv", "run.json", "screening.csv", "screening.parquet", "shards"),
     ]
     assert sorted(p.name for p in (run.path / SHARDS).iterdir()) == [
         f"{number:06d}-{kind}.parquet"
@@ -127,7 +135,7 @@ def test_ranking_is_that_of_all_candidates_at_once_without_ray(study: Study, run
     cache = study.folder / "cache"
     whole = screen_shard(shard.crystals, criterion, study.ensembles, cache=cache)
     assert_same_ranking(run.table, rank(whole.table, criterion))
-    found = pd.concat(read_shards(run.path, MEMBERS), ignore_index=True)
+    found = member_table(run.path)
     assert found["material_id"].tolist() == whole.members["material_id"].tolist()
 
 
@@ -216,6 +224,94 @@ def test_candidates_that_changed_meanwhile(study: Study) -> None:
         resume_screen(path)
 
 
+def interrupted(study: Study, name: str, **changes: Any) -> Path:
+    """Give a run of five shards of which one is done."""
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        screen(
+            study.request(concurrency=1, **changes),
+            study.folder / name,
+            listeners=(InterruptAfter(1),),
+        )
+    return study.folder / name
+
+
+def test_ensemble_that_changed_meanwhile(study: Study, tmp_path: Path) -> None:
+    """Shards of two ensembles are not ranked together."""
+    folder = write_ensemble(tmp_path / "mine", BULK)
+    path = interrupted(study, "mixed", ensembles={**study.folders, "bulk": str(folder)})
+    before = find_fingerprint(folder)
+    write_ensemble(tmp_path / "other", BULK, numbers=(10, 11))
+    weights = "members/0003/model.safetensors"
+    (folder / weights).write_bytes((tmp_path / "other/members/0010/model.safetensors").read_bytes())
+    assert find_fingerprint(folder) != before
+    match = r"mine \('bulk'\): the ensemble has changed since the run began \(SHA-256 .*new run$"
+    with pytest.raises(RunError, match=match):
+        resume_screen(path)
+
+
+def test_fingerprint_is_of_what_predicts(tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "one", BULK, numbers=(0, 1))
+    before = find_fingerprint(folder)
+    (folder / "members/0000/outputs.npz").touch()
+    (folder / "note.txt").touch()
+    (folder / "run.json").write_text("{}", encoding="utf-8")
+    assert find_fingerprint(folder) == before
+    for name in ("ensemble.json", "domain.npz", "members/0001/model.json"):
+        file = folder / name
+        kept = file.read_bytes()
+        file.write_bytes(kept + b" ")
+        assert find_fingerprint(folder) != before, name
+        file.write_bytes(kept)
+
+
+def test_host_that_sees_another_folder(study: Study, tmp_path: Path) -> None:
+    (shard,) = iter_shards(str(study.candidates), size=1000)
+    known = {name: find_fingerprint(Path(folder)) for name, folder in study.folders.items()}
+
+    def ask(**changes: tuple[str, str]) -> dict[str, Any]:
+        where = {name: (folder, known[name]) for name, folder in study.folders.items()}
+        return ask_task(shard, {**where, **changes}, tmp_path)
+
+    gone = str(tmp_path / "gone")
+    host = platform.node()
+    with pytest.raises(RunError, match=rf"gone \('bulk'\): .* is not seen on {host} .*all hosts"):
+        ask(bulk=(gone, known["bulk"]))
+    with pytest.raises(RunError, match=rf"G \('bulk'\): .* is not the same on {host} as"):
+        ask(bulk=(study.folders["shear"], known["bulk"]))
+    assert ask()["judged"] > 0
+
+
+def ask_task(shard: Shard, ensembles: dict[str, tuple[str, str]], folder: Path) -> dict[str, Any]:
+    criterion = dict(read_criterion("lithium_metal").content)
+    return screen_task(shard, criterion, "lithium.yaml", ensembles, folder=folder, n_cpus=1)
+
+
+def test_shard_whose_files_are_damaged_is_screened_again(study: Study, run: Run) -> None:
+    path = interrupted(study, "damaged")
+    shard_path(path, 0, TABLE).write_bytes(b"PAR1")
+    heard: list[Event] = []
+    assert resume_screen(path, listeners=(heard.append,)) == run.metrics
+    (warning,) = of_kind(heard, "warning")
+    assert warning["text"].startswith("shard 0 is screened again: ")
+    assert of_kind(heard, "screening_started")[0]["done"] == 0
+    table = pd.read_parquet(path / "screening.parquet")
+    pd.testing.assert_frame_equal(table, run.table, check_exact=True)
+
+
+def test_limit_of_rejected_rows(study: Study, run: Run) -> None:
+    """The shards are kept: with another limit the run has only to be ranked."""
+    path = study.folder / "strict"
+    with pytest.raises(DataError, match=r"1 of 46 .* --max-rejected 0: 1 not finite; mend them"):
+        screen(study.request(max_rejected=0.0), path)
+    assert not (path / "screening.csv").exists()
+    assert resume_screen(path, max_rejected=0.5) == run.metrics
+    assert sorted(ended_shards(path)) == [0, 1, 2, 3, 4]
+    rejected = pd.read_csv(path / "rejected.csv")
+    assert rejected.to_dict("records") == [
+        {"material_id": "nowhere", "reason": EXCLUDED["nowhere"]}
+    ]
+
+
 def test_another_kind_of_run_is_not_continued(study: Study, tmp_path: Path) -> None:
     write_ensemble(tmp_path / "other", BULK, numbers=(0, 1))
     with pytest.raises(RunError, match="other: a ensemble run, not a screen run"):
@@ -266,7 +362,7 @@ def test_members_are_paired_by_number(study: Study, run: Run) -> None:
     (warning,) = of_kind(found.heard, "warning")
     assert warning["text"].startswith("6 of 8 members are paired")
     common = [0, 1, 2, 4, 6, 7]
-    members = [pd.concat(read_shards(r.path, MEMBERS), ignore_index=True) for r in (found, run)]
+    members = [member_table(r.path) for r in (found, run)]
     for name in ("bulk", "shear"):
         few, every = (np.stack(table[name].to_list()) for table in members)
         np.testing.assert_array_equal(few, every[:, common])
@@ -287,6 +383,16 @@ def test_members_without_weight_take_no_part(study: Study, tmp_path: Path) -> No
         load_ensembles({**study.folders, "shear": str(alone)})
 
 
+def write_json(crystals: CrystalSet, path: Path) -> None:
+    """Write records as a user has them, whose cells may be of any kind."""
+    records = []
+    for crystal, row in zip(crystals, crystals.properties.to_dict("records"), strict=True):
+        structure = Structure(crystal.lattice, crystal.atomic_numbers, crystal.frac_coords)
+        content = {"material_id": crystal.material_id, "structure": structure.as_dict(), **row}
+        records.append(content)
+    path.write_text(json.dumps(records, default=float), encoding="utf-8")
+
+
 def refused(study: Study, error: type[Exception], match: str, **changes: Any) -> None:
     """Ask for what must be refused without a trace: the corrected command may use the folder."""
     path = study.folder / "refused"
@@ -300,6 +406,29 @@ def test_swapped_ensembles(study: Study) -> None:
     refused(
         study, ConfigError, "the ensembles for 'bulk' and 'shear' are swapped", ensembles=swapped
     )
+
+
+def test_classes_of_a_modulus(study: Study, tmp_path: Path) -> None:
+    folder = write_ensemble(tmp_path / "stiff", BULK, threshold=1.9)
+    match = r"'bulk' needs an ensemble that learned the number log10_K_VRH, the one given learned"
+    refused(study, ConfigError, match, ensembles={**study.folders, "bulk": str(folder)})
+
+
+def test_run_that_fails_in_a_shard_can_be_continued(
+    study: Study, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another shard may have its files already: the folder is kept, whatever was wrong."""
+    path = study.folder / "failed"
+
+    def fail(*_: Any) -> None:
+        raise RunError("no process left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(screen_module, "_take_one", fail)
+        with pytest.raises(RunError, match="no process left"):
+            screen(study.request(concurrency=2), path)
+    assert json.loads((path / "run.json").read_text("utf-8"))["status"] == "failed"
+    assert resume_screen(path) == run.metrics
 
 
 def test_incomplete_ensemble(study: Study, tmp_path: Path) -> None:
@@ -342,8 +471,25 @@ def test_text_in_a_column_that_the_criterion_reads(study: Study, tmp_path: Path)
     gaps = crystals.properties["band_gap"].astype(str)
     spoilt = replace(crystals, properties=crystals.properties.assign(band_gap="~" + gaps))
     file = write_candidates(tmp_path / "text.parquet", spoilt)
-    match = r"column 'band_gap' holds '~3\.0', a number is needed; correct it or leave it empty"
-    refused(study, DataError, match, candidates=str(file), concurrency=1)
+    match = r"column 'band_gap' holds '~3\.0', a number is needed, and no other cell of the"
+    refused(study, DataError, match, candidates=str(file))
+
+
+def test_one_cell_of_text_costs_one_candidate(study: Study, run: Run, tmp_path: Path) -> None:
+    """Also columns that nobody reads may hold anything."""
+    crystals = all_candidates()
+    gaps = crystals.properties["band_gap"].astype(object)
+    row = int(np.flatnonzero(crystals.material_ids == "dft-1")[0])
+    gaps.iloc[row] = "unknown"
+    notes = pd.Series([n if n % 3 else f"no. {n}" for n in range(len(gaps))], dtype=object)
+    file = tmp_path / "mixed.json"
+    write_json(
+        replace(crystals, properties=crystals.properties.assign(band_gap=gaps, note=notes)), file
+    )
+    found = run_screen(study, "one-cell", candidates=str(file))
+    assert found.excluded["dft-1"] == "column 'band_gap' holds 'unknown', a number is needed"
+    assert found.metrics["ranked"] == run.metrics["ranked"] - 1
+    assert {"1", "no. 3"} <= set(found.table["note"])
 
 
 def test_column_that_the_candidates_lack(study: Study) -> None:
@@ -364,8 +510,8 @@ def test_columns_that_only_filters_read(study: Study, tmp_path: Path) -> None:
     assert (metrics["ranked"], metrics["excluded"], metrics["known"]) == (len(bare), 0, 0)
     (warning,) = of_kind(heard, "warning")
     assert warning["text"] == (
-        "the candidates have no band_gap, e_above_hull, K_VRH, G_VRH; filters and known values"
-        " that read them are not used"
+        "the candidates have no band_gap, matbench_band_gap, e_above_hull, K_VRH, G_VRH; filters"
+        " and known values that read them are not used"
     )
 
 

@@ -1,6 +1,7 @@
 """Shards of a screening from numbers alone: no crystal, no model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,11 @@ WIDE = parse_criterion(
     path="wide.yaml",
 )
 NO_ROWS = pd.DataFrame({"material_id": [], "reason": []}, dtype=object)
+
+
+def logged(number: int, counts: dict[str, Any]) -> dict[str, Any]:
+    """Give the event that tells of a shard."""
+    return {"event": "shard_ended", "shard": number, **counts}
 
 
 def candidates(n: int) -> pd.DataFrame:

@@ -245,9 +245,21 @@ def test_ensembles_that_do_not_fit(targets, told):
         check_ensembles(read_criterion("lithium_metal"), targets)
 
 
+def test_classes_of_a_number_are_no_numbers():
+    criterion = read_criterion("lithium_metal")
+    with pytest.raises(
+        ConfigError,
+        match=r"'bulk' needs an ensemble that learned the number log10_K_VRH, the one given learned"
+        r" its classes \(above 1\.9 or not\) and predicts probabilities; train one without",
+    ):
+        check_ensembles(criterion, TARGETS, {"bulk": 1.9})
+
+
 def test_columns_that_only_filters_read_may_be_absent():
     criterion = read_criterion("lithium_metal")
-    assert check_columns(criterion, ["band_gap"]) == ("e_above_hull", "K_VRH", "G_VRH")
+    assert check_columns(criterion, ["band_gap"]) == (
+        *("matbench_band_gap", "e_above_hull", "K_VRH", "G_VRH"),
+    )
 
 
 def test_columns_that_values_read_may_not():

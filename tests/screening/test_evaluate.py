@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from raymat.ensembles.predictions import MemberPredictions
 from raymat.errors import DataError
-from raymat.screening.candidates import filter_candidates, needs_members
+from raymat.screening.candidates import check_numbers, filter_candidates, needs_members
 from raymat.screening.criterion import parse_criterion, read_criterion
 from raymat.screening.evaluate import evaluate
 from raymat.screening.lithium_interface import stability_parameter
@@ -346,9 +346,34 @@ def test_a_boolean_column_can_be_asked():
 
 
 def test_text_in_a_column_of_numbers():
-    columns = candidates(2, band_gap=["1.5", "wide"])
-    with pytest.raises(DataError, match="mp-1: column 'band_gap' holds 'wide', a number is needed"):
-        lithium(columns)
+    """A cell costs its candidate only, and is not taken for a value that is missing."""
+    columns = candidates(4, band_gap=["1.5", "wide", None, 0.0], e_above_hull=[0, [1], 0, "?" * 90])
+    found = lithium(columns)
+    assert found.table["material_id"].tolist() == ["mp-0", "mp-2"]
+    assert dict(zip(found.excluded["material_id"], found.excluded["reason"], strict=True)) == {
+        "mp-1": "column 'band_gap' holds 'wide', a number is needed; "
+        "column 'e_above_hull' holds [1], a number is needed",
+        "mp-3": f"column 'e_above_hull' holds '{'?' * 39}..., a number is needed; "
+        "metallic (band gap 0)",
+    }
+    assert needs_members(CRITERION, columns).tolist() == [True, False, True, False]
+
+
+def test_text_throughout_a_column_of_numbers():
+    told = "mp-1: column 'band_gap' holds 'wide', a number is needed, and no other cell"
+    with pytest.raises(DataError, match=told):
+        check_numbers(CRITERION, candidates(3, band_gap=[None, "wide", "narrow"]))
+    for cells in ([None, "wide", "0.5"], [None, "wide", None], [None] * 3):
+        check_numbers(CRITERION, candidates(3, band_gap=cells))
+
+
+def test_gap_of_another_source_where_ours_is_unknown():
+    columns = candidates(4, band_gap=[np.nan, np.nan, 1.0, np.nan])
+    columns["matbench_band_gap"] = [0.0, 1.0, 0.0, np.nan]
+    reason = "metallic (matbench_band_gap 0, band_gap unknown)"
+    assert filter_candidates(CRITERION, columns).tolist() == [reason, "", "", ""]
+    alone = columns.drop(columns="band_gap")
+    assert filter_candidates(CRITERION, alone).tolist() == [reason, "", reason, ""]
 
 
 def test_a_feature_that_nobody_computed():

@@ -27,6 +27,7 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.scaling import TargetScaling
 from raymat.data.shards import iter_shards
 from raymat.ensembles.stored import Ensemble, load_ensemble
+from raymat.errors import DataError
 from raymat.features.lithium_coordination import lithium_coordination
 from raymat.screening import shard as shard_module
 from raymat.screening.criterion import Criterion, parse_criterion, read_criterion
@@ -404,8 +405,11 @@ def test_moduli_below_zero(study: Study, crystals: CrystalSet, tmp_path: Path) -
 def test_text_among_the_numbers(study: Study, crystals: CrystalSet) -> None:
     gaps = crystals.properties["band_gap"].astype(object)
     gaps.iloc[7] = "wide"
-    with pytest.raises(ValueError, match="column 'band_gap' holds 'wide', a number is needed"):
-        screen(study, with_columns(crystals, band_gap=gaps))
+    name = str(crystals.material_ids[7])
+    found = screen(study, with_columns(crystals, band_gap=gaps))
+    assert reasons(found)[name] == "column 'band_gap' holds 'wide', a number is needed"
+    with pytest.raises(DataError, match="column 'band_gap' holds 'wide', a number is needed, and"):
+        screen(study, with_columns(crystals, band_gap="wide"))
 
 
 # --- columns of the candidates -------------------------------------------------------------------

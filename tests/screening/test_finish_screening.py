@@ -9,22 +9,48 @@ import pandas as pd
 import pytest
 from shards import N_MEMBERS, NO_ROWS, WIDE, candidates, predictions, shards
 
-from raymat.errors import DataError
-from raymat.screening import finish as finish_module
-from raymat.screening.finish import count_reasons, finish_screening, probability_curve
-from raymat.screening.shard_files import write_shard
+from raymat.ensembles.curves import member_draws
+from raymat.errors import DataError, RunError
+from raymat.screening import member_curve as curve_module
+from raymat.screening.finish import count_reasons, finish_screening
+from raymat.screening.shard import ScreenedShard
+from raymat.screening.shard_files import SHARD_ENDED, TABLE, StoredShards, shard_path, write_shard
 from raymat.tracking.run_directory import RunDirectory
 
 N = 130
+EQUAL = np.full(N_MEMBERS, 1 / N_MEMBERS)
+
+
+def log_shard(
+    run: RunDirectory, number: int, shard: ScreenedShard, rejected: pd.DataFrame = NO_ROWS
+) -> None:
+    run.emit(SHARD_ENDED, shard=number, **write_shard(run.path, number, shard, rejected))
+
+
+def finish(
+    run: RunDirectory,
+    n_shards: int,
+    *,
+    weights: np.ndarray = EQUAL,
+    max_rejected: float = 0.05,
+) -> dict[str, Any]:
+    both = {"gap": weights, "bulk": weights}
+    return finish_screening(WIDE, run, n_shards=n_shards, weights=both, max_rejected=max_rejected)
 
 
 def finished(
-    folder: Path, *, n: int = N, size: int = 50, rejected: pd.DataFrame = NO_ROWS
+    folder: Path,
+    *,
+    n: int = N,
+    size: int = 50,
+    rejected: pd.DataFrame = NO_ROWS,
+    weights: np.ndarray = EQUAL,
 ) -> tuple[Path, dict[str, Any]]:
     with RunDirectory.create(folder, {"command": "screen"}) as run:
-        for number, shard in enumerate(shards(n, size)):
-            write_shard(run.path, number, shard, rejected if number == 0 else NO_ROWS)
-        return run.path, finish_screening(WIDE, run, n_members=N_MEMBERS)
+        parts = shards(n, size)
+        for number, shard in enumerate(parts):
+            log_shard(run, number, shard, rejected if number == 0 else NO_ROWS)
+        return run.path, finish(run, len(parts), weights=weights)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +91,7 @@ def test_metrics_count_everybody(run: tuple[Path, dict[str, Any]]) -> None:
         "known": int((table["source"] == "dft").sum()),
         "outside_domain": int((~table["in_domain"]).sum()),
         "excluded": n_unstable + 1,
+        "rejected": 1,
         "reasons": {"unstable": n_unstable, "not finite": 1},
     }
     assert 0 < metrics["known"] < metrics["listed"] < metrics["ranked"]
@@ -89,10 +116,13 @@ def test_reasons_are_counted_by_kind() -> None:
         "moduli are not finite (in 3 of 100 members)",
         "moduli are not finite (in 71 of 100 members; missing: v)",
         "moduli are not finite (in the known values)",
+        "column 'K' holds 'a; b: c', a number is needed",
+        "column 'K' holds 'unknown', a number is needed; metallic",
     ]
     assert count_reasons(pd.DataFrame({"reason": told})) == [
+        ("metallic", 3),
         ("moduli are not finite", 3),
-        ("metallic", 2),
+        ("column 'K' holds no number", 2),
         ("the cell is open", 2),
         ("too far above the hull", 1),
     ]
@@ -105,13 +135,13 @@ def test_nobody_left(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
         (shard,) = shards(4, 4)
         nobody = type(shard)(shard.table.head(0), shard.excluded, shard.members.head(0), 0, 0.0)
-        write_shard(run.path, 0, nobody, rejected)
+        log_shard(run, 0, nobody, rejected)
         with pytest.raises(
             DataError,
             match=r"^none of 5 candidates is left to rank: 2 kind two; 1 kind one; 1 kind three;"
             r" and other reasons, see excluded\.csv$",
         ):
-            finish_screening(WIDE, run, n_members=N_MEMBERS)
+            finish(run, 1)
         assert len(pd.read_csv(run.path / "excluded.csv")) == 5
 
 
@@ -149,14 +179,16 @@ def test_deviation_is_that_of_draws_without_replacement(
 def test_curve_is_of_the_same_candidates_whatever_the_shards(
     tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finish_module, "CURVE_CANDIDATES", 20)
+    monkeypatch.setattr(curve_module, "CURVE_CANDIDATES", 20)
     curves = [
         pd.read_csv(finished(tmp_path / str(s), size=s)[0] / "probability_curve.csv")
         for s in (size, N)
     ]
     pd.testing.assert_frame_equal(*curves, rtol=1e-12)
     with RunDirectory.reopen(tmp_path / str(size)) as run:
-        members, columns = finish_module._some_candidates(WIDE, run)
+        stored = StoredShards.of(run.path, run.events())
+        both = {"gap": EQUAL, "bulk": EQUAL}
+        members, columns = curve_module._some_candidates(WIDE, stored, both)
     assert members["gap"].n_rows == len(columns) == 18  # every fifth of 89, in all shards
 
 
@@ -164,9 +196,101 @@ def test_nobody_that_members_speak_for(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
         (shard,) = shards(N, N)
         known = shard.table[shard.table["source"] == "dft"]
-        write_shard(
-            run.path, 0, type(shard)(known, shard.excluded, shard.members.head(0), 0, 0.0), NO_ROWS
+        log_shard(run, 0, type(shard)(known, shard.excluded, shard.members.head(0), 0, 0.0))
+        assert finish(run, 1)["known"] == len(known)
+    curve = pd.read_csv(tmp_path / "run" / "probability_curve.csv")
+    assert len(curve) == 0
+    assert {"n_members", "p_wide_mean", "p_soft_deviation"} <= set(curve)
+
+
+def test_curve_tells_the_mean_probability(run: tuple[Path, dict[str, Any]]) -> None:
+    """Draws of any number of members give that of all of them in the mean."""
+    told = pd.read_parquet(run[0] / "screening.parquet")
+    told = told[told["source"] == "ensemble"]
+    curve = pd.read_csv(run[0] / "probability_curve.csv")
+    for name in ("p_wide", "p_soft"):
+        assert curve[f"{name}_mean"].to_numpy() == pytest.approx(told[name].mean(), abs=0.05)
+        assert curve[f"{name}_mean_std"].iloc[-1] < curve[f"{name}_mean_std"].iloc[0]
+        assert (curve[f"{name}_mean_std"] > 0).all()
+
+
+def test_curve_keeps_the_weights_of_the_members(tmp_path: Path) -> None:
+    """Of all members, and relative to each other in every draw; a pair has their product."""
+    weights = np.arange(1.0, N_MEMBERS + 1) / np.arange(1.0, N_MEMBERS + 1).sum()
+    path, _ = finished(tmp_path / "run", weights=weights)
+    curve = pd.read_csv(path / "probability_curve.csv").set_index("n_members")
+    columns = candidates(N)
+    asked = ((columns["energy"] < 0.1) & columns["band_gap"].isna()).to_numpy()
+    holds = predictions(N)["bulk"].values[:, asked] < 1.0
+    pairs = np.square(weights)
+    whole = np.average(holds, axis=0, weights=pairs)
+    for size in (2, 10, 30):
+        draws = member_draws(N_MEMBERS, [size], n_draws=curve_module.CURVE_DRAWS)
+        shares = np.stack([np.average(holds[m], axis=0, weights=pairs[m]) for m in draws])
+        row = curve.loc[size]
+        assert row["p_soft_mean"] == pytest.approx(shares.mean(), rel=1e-9)
+        assert row["p_soft_deviation"] == pytest.approx(np.abs(shares - whole).mean(), rel=1e-9)
+
+
+def test_two_members_have_no_curve_but_its_columns(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
+        (shard,) = shards(10, 10)
+        members = shard.members.assign(
+            **{name: [told[:2] for told in shard.members[name]] for name in ("gap", "bulk")}
         )
-        assert finish_screening(WIDE, run, n_members=N_MEMBERS)["known"] == len(known)
-        assert len(probability_curve(WIDE, run, N_MEMBERS)) == 0
-    assert pd.read_csv(tmp_path / "run" / "probability_curve.csv").columns[0] == "n_members"
+        log_shard(run, 0, type(shard)(shard.table, shard.excluded, members, 0, 0.0))
+        finish(run, 1, weights=np.array([0.5, 0.5]))
+    curve = pd.read_csv(tmp_path / "run" / "probability_curve.csv")
+    assert len(curve) == 0
+    assert {"n_members", "n_draws", "p_wide_deviation", "p_soft_largest"} <= set(curve)
+
+
+# --- shards that are not all there ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [0, 2])
+def test_shard_that_is_gone_is_not_left_out(tmp_path: Path, gone: int) -> None:
+    path, _ = finished(tmp_path / "run")
+    shard_path(path, gone, TABLE).unlink()
+    with (
+        RunDirectory.reopen(path) as run,
+        pytest.raises(RunError, match=f"this file of shard {gone} is missing"),
+    ):
+        finish(run, 3)
+
+
+def test_shard_that_was_never_screened(tmp_path: Path) -> None:
+    path, _ = finished(tmp_path / "run")
+    with (
+        RunDirectory.reopen(path) as run,
+        pytest.raises(RunError, match="shard 3 has not ended"),
+    ):
+        finish(run, 4)
+
+
+# --- rows that are no usable crystals ------------------------------------------------------------
+
+
+def test_rejected_rows_are_listed_apart(run: tuple[Path, dict[str, Any]]) -> None:
+    rejected = pd.read_csv(run[0] / "rejected.csv")
+    assert rejected.to_dict("records") == [
+        {"material_id": "bad", "reason": "not finite: a lattice"}
+    ]
+
+
+def test_too_many_rejected_rows(tmp_path: Path) -> None:
+    rejected = pd.DataFrame(
+        {"material_id": [f"bad-{n}" for n in range(10)], "reason": "not finite: a lattice"}
+    )
+    with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
+        (shard,) = shards(N, N)
+        log_shard(run, 0, shard, rejected)
+        with pytest.raises(
+            DataError,
+            match=r"^10 of 140 candidates cannot be used, more than --max-rejected 0\.05: 10 not"
+            r" finite; mend them and start a new run, or rank the others with `raymat resume"
+            r" \S+ --max-rejected 0\.08`$",
+        ):
+            finish(run, 1)
+        assert len(pd.read_csv(run.path / "rejected.csv")) == 10
+        assert finish(run, 1, max_rejected=0.08)["rejected"] == 10
