@@ -12,7 +12,7 @@ import pytest
 
 from raymat.data.crystals import Crystal, CrystalSet
 
-# A process that ignores Ctrl-C, as a worker of pytest-xdist does, would start others that ignore it.
+# A process that ignores Ctrl-C, as a worker of pytest-xdist does, would start others that do so.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
