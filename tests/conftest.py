@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def make_crystal(name: str, scale: float = 1.0) -> Crystal:
         atomic_numbers=np.array(numbers, dtype=np.uint8),
         frac_coords=np.array(SITES[sites], dtype=np.float64),
     )
+
+
+@pytest.fixture(autouse=True)
+def _keep_sigint() -> Iterator[None]:
+    """A command that was interrupted ignores Ctrl-C from then on; the next test must not."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

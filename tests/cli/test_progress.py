@@ -1,7 +1,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -323,14 +322,6 @@ def fail_inside(run: Path, error: Exception, *events: dict[str, Any]) -> None:
         raise error
 
 
-@pytest.fixture
-def _keep_sigint() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_keep_sigint")
 @pytest.mark.parametrize("has_run", [True, False])
 def test_sigterm_leaves_a_resumable_run(
     tmp_path: Path, has_run: bool, capsys: pytest.CaptureFixture[str]
