@@ -39,6 +39,7 @@ def error_of(command: Raymat) -> str:
     return lines[0]
 
 
+@pytest.mark.slow  # half a minute; the read-only disk below is told at once
 def test_full_disk_ends_the_run_and_resume_completes_it(
     tmp_path: Path, disk: tuple[Path, Mount]
 ) -> None:

@@ -36,6 +36,7 @@ def checkpoint(run: Path, trial: int) -> list[dict[str, float]]:
     return rows
 
 
+@pytest.mark.slow  # a minute or two: five kills, five starts of Ray
 @pytest.mark.timeout(900)
 def test_run_killed_in_every_phase_ends_whole(folder: Path) -> None:
     run, space = folder / "run", write_space(folder / "slow.yaml")
