@@ -75,9 +75,9 @@ def predict(
     refuse_existing(out)
     from raymat.data.readers import load_crystals
     from raymat.data.writers import write_rejected
-    from raymat.training.device import choose_device, use_threads
+    from raymat.training.device import choose_device, prepare_process
 
-    use_threads(threads)
+    prepare_process(threads)
     device = choose_device(gpus)
     trained = load_predictor(model)
     limit = MAX_REJECTED if max_rejected is None else max_rejected

@@ -11,7 +11,7 @@ from raymat.cluster.optuna_search import DEFAULT_TRIAL
 from raymat.cluster.tasks import result_of, start_task
 from raymat.cluster.trainable import trial_folder
 from raymat.tracking.run_directory import RunDirectory
-from raymat.training.device import use_threads
+from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
 from raymat.training.inputs import RunInputs
 from raymat.training.metrics import bootstrap_mean_interval
@@ -114,7 +114,7 @@ def train_to_epoch(
     n_cpus: int,
 ) -> FitResult:
     """Train a trial to an epoch, from its checkpoint in `folder` if there is one; a Ray task."""
-    use_threads(n_cpus)
+    prepare_process(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     return conclude(
         run_to_epoch(Trial(config, data, seed=seed, folder=folder, device=device), epoch)

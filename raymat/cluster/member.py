@@ -8,7 +8,7 @@ import ray
 
 from raymat.ensembles.members import MemberPlan
 from raymat.errors import DivergedError
-from raymat.training.device import use_threads
+from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
 from raymat.training.results import FitResult, conclude
 from raymat.tuning.trial import Trial
@@ -42,7 +42,7 @@ def train_member(
         DivergedError: a loss, or the prediction of any crystal that the model reads, is not finite.
         RunError: the checkpoint cannot be written.
     """
-    use_threads(n_cpus)
+    prepare_process(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     own = replace(data, train=plan.rows)
     trial = Trial(config, own, seed=plan.seed, folder=folder, device=device)

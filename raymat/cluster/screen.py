@@ -30,7 +30,7 @@ from raymat.screening.paired_ensembles import (
 from raymat.screening.shard import screen_shard
 from raymat.screening.shard_files import SHARD_ENDED, StoredShards, write_shard
 from raymat.tracking.run_directory import Listener, RunDirectory
-from raymat.training.device import use_threads
+from raymat.training.device import prepare_process
 from raymat.tuning.settings import Resources
 
 
@@ -261,7 +261,7 @@ def screen_task(
 
     `ensembles` are their folders and fingerprints.
     """
-    use_threads(n_cpus)
+    prepare_process(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     screened = screen_shard(
         shard.crystals,

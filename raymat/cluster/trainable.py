@@ -8,7 +8,7 @@ from ray import tune
 
 from raymat.errors import RaymatError, RunError
 from raymat.properties import Task
-from raymat.training.device import free_memory, use_threads
+from raymat.training.device import free_memory, prepare_process
 from raymat.training.fit import FitData
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial import Trial
@@ -31,7 +31,7 @@ class TrialRunner(tune.Trainable):
         self, config: dict[str, Any], data: FitData, space: SearchSpace, folder: str, n_cpus: int
     ) -> None:
         """Prepare the first trial of this process; Ray Tune calls it."""
-        use_threads(n_cpus)
+        prepare_process(n_cpus)
         self._data, self._space, self._folder = data, space, Path(folder)
         self._device = "cuda" if ray.get_gpu_ids() else "cpu"
         self._begin(config)

@@ -16,7 +16,7 @@ from raymat.features.store import find_or_build
 from raymat.features.table import FeatureTable
 from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
-from raymat.training.device import choose_device, use_threads
+from raymat.training.device import choose_device, prepare_process
 from raymat.training.fit import EpochMetrics, FitData
 from raymat.training.forecast import slow_fit_warning
 from raymat.training.inputs import ClassRule, RunInputs, leave_out, load_inputs
@@ -104,7 +104,7 @@ def resume_train(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[st
 
 def _run(request: TrainRequest, run: RunDirectory) -> dict[str, Any]:
     config = TrialConfig.from_dict(request.config, where=request.config_path)
-    use_threads(request.threads)
+    prepare_process(request.threads)
     device = choose_device(request.gpus)
     inputs = load_inputs(
         run,

@@ -25,7 +25,7 @@ from raymat.data.readers import load_crystals
 from raymat.data.splits import read_split
 from raymat.ensembles.members import member_name, plan_member
 from raymat.features.store import FeatureStore
-from raymat.training.device import use_threads
+from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
 from raymat.training.model_files import load_model
 from raymat.training.results import conclude
@@ -79,7 +79,7 @@ def assert_whole(run: Path, *, members: int) -> None:
 
 def trained_here(run: Path, member: int, folder: Path) -> dict[str, torch.Tensor]:
     """Train a member of the run in this process, and give its weights."""
-    use_threads(1)
+    prepare_process(1)
     config = TrialConfig.from_dict(CONFIG, where="CONFIG")
     crystals = load_crystals("delta", target=CONFIG["target"], max_rejected=0.0).crystals
     split = read_split(run / "split.parquet")

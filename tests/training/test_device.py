@@ -1,10 +1,14 @@
-"""Where tensors live."""
+"""Where tensors live, and how a process works on them."""
+
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from raymat.errors import ClusterError
-from raymat.training.device import choose_device, free_memory, use_threads
+from raymat.training.device import choose_device, free_memory, prepare_process
 
 
 @pytest.mark.parametrize(
@@ -30,9 +34,41 @@ def test_asked_for_what_is_not_there(monkeypatch):
 
 def test_threads():
     before = torch.get_num_threads()
-    use_threads(1)
+    prepare_process(1)
     assert torch.get_num_threads() == 1
-    use_threads(before)
+    prepare_process(before)
+
+
+PAGES_FETCHED = """
+import resource, sys
+import torch
+from raymat.training.device import prepare_process
+
+def step():
+    values = torch.ones(13_000, 64, requires_grad=True)  # the edges of a batch
+    for _ in range(20):
+        values = torch.sigmoid(values) * values
+    values.sum().backward()
+
+torch.set_num_threads(1)
+if sys.argv[1] == "prepared":
+    prepare_process(1)
+for _ in range(5):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_not_fetched_again():
+    plain, prepared = (
+        int(subprocess.check_output([sys.executable, "-c", PAGES_FETCHED, how]))
+        for how in ("plain", "prepared")
+    )
+    assert prepared < plain / 3
 
 
 @pytest.mark.parametrize(("device", "freed"), [("cuda", 1), ("cpu", 0)])
