@@ -60,7 +60,8 @@ Fraction = Annotated[
     typer.Option(
         "--fraction",
         metavar="SHARE",
-        help="Of the training rows that each member learns from; 0.6 unless given.",
+        help="Of the training rows that each member learns from; 0.6 for --config, all for"
+        " --from-search, unless given.",
         rich_help_panel=_ENSEMBLE,
         show_default=False,
     ),

@@ -141,7 +141,8 @@ Gpus = Annotated[
         "--gpus",
         min=0.0,
         metavar="F",
-        help="GPUs per trial, such as 0.25 or 1; 0 for none. Uses what is there unless given.",
+        help="GPUs for each trial, member or shard, such as 0.25 or 1; 0 for none. Uses what is"
+        " there unless given.",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),
@@ -174,7 +175,7 @@ Concurrency = Annotated[
         "--concurrency",
         min=1,
         metavar="N",
-        help="Trials at a time; as many as fit unless given.",
+        help="Trials, members or shards at a time; as many as fit unless given.",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),

@@ -188,12 +188,14 @@ def prediction_table(
 def prediction_columns(model: "Predictor", features: "FeatureStore", device: str) -> dict[str, Any]:
     """Give the columns that a model, or an ensemble, has to say of each crystal.
 
-    An ensemble gives its mean as ``prediction``; ``std``, recalibrated on its validation rows, and
-    the spread between members and their predicted noise that it is made of (``epistemic``,
-    ``aleatoric``, before recalibration); and ``in_domain``, whether the training crystals have
-    all its elements and lie as near as they lie to each other.
+    An ensemble gives its mean as ``prediction``; ``std``, recalibrated on its validation rows; the
+    split conformal interval that holds nine in ten values (``lower_90``, ``upper_90``); the spread
+    between members and their predicted noise, before recalibration (``epistemic``, ``aleatoric``);
+    and ``in_domain``, whether the training crystals have all its elements and lie as near as they
+    lie to each other.
     """
     from raymat.ensembles.applicability import find_applicability
+    from raymat.ensembles.recalibration import interval_columns
     from raymat.ensembles.stored import Ensemble
 
     if not isinstance(model, Ensemble):
@@ -204,6 +206,7 @@ def prediction_columns(model: "Predictor", features: "FeatureStore", device: str
     columns = {
         "prediction": found.mean,
         "std": std,
+        **interval_columns(model.intervals, found.mean, found.total),
         "epistemic": found.epistemic,
         "aleatoric": found.aleatoric,
     }

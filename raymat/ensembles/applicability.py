@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.composition import SYMBOLS
@@ -25,10 +26,11 @@ class Applicability:
     distances: NDArray[np.float64]
 
     @property
-    def inside(self) -> NDArray[np.bool_]:
-        """(n_crystals,) whether neither speaks against the crystal."""
-        inside: NDArray[np.bool_] = (self.unseen == "") & ~(self.distances > 1.0)
-        return inside
+    def inside(self) -> "pd.arrays.BooleanArray":
+        """(n_crystals,) whether neither speaks against the crystal; NA where none can tell."""
+        is_near = (self.unseen == "") & (self.distances <= 1.0)
+        is_unknown = (self.unseen == "") & np.isnan(self.distances)
+        return pd.arrays.BooleanArray(is_near, is_unknown)
 
 
 def find_applicability(

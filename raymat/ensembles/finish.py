@@ -1,7 +1,7 @@
 """After the members: how they are combined, scored once on rows that none saw, and stored."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,13 @@ import pandas as pd
 from raymat.ensembles.curves import member_curves
 from raymat.ensembles.domain import LatentDomain
 from raymat.ensembles.members import member_name
-from raymat.ensembles.predictions import MemberPredictions
-from raymat.ensembles.recalibration import StdScaling
+from raymat.ensembles.predictions import Floats, MemberPredictions
+from raymat.ensembles.recalibration import (
+    Recalibration,
+    SplitConformal,
+    StdScaling,
+    interval_columns,
+)
 from raymat.ensembles.record import EnsembleRecord
 from raymat.ensembles.stored import DOMAIN, MEMBERS, OUTPUTS, read_outputs, write_description
 from raymat.ensembles.validation import (
@@ -58,16 +63,16 @@ def finish_ensemble(
     predictions = weigh_members(found, inputs, rows.weights)
     with run.replacing("members.parquet") as path:
         _member_table(record, numbers, predictions, inputs).to_parquet(path, index=False)
-    with run.replacing(PREDICTIONS) as path:
-        prediction_table(inputs, predictions).to_parquet(path, index=False)
     recalibrations = calibrate(inputs, predictions, rows, run)
+    with run.replacing(PREDICTIONS) as path:
+        prediction_table(inputs, predictions, recalibrations).to_parquet(path, index=False)
     _write_curve(inputs, predictions, run)
     reference = load_model(run.path / MEMBERS / member_name(numbers[0]))
     has_domain = _write_domain(reference, inputs, tables, run)
     metrics = _metrics(record, inputs, predictions)
     metrics |= {} if selection is None else {"selection": selection}
     run.write_json("metrics.json", metrics)
-    scaling = recalibrations.get(StdScaling.kind)
+    stored = {kind: found.to_dict() for kind, found in recalibrations.items()}
     write_description(
         run,
         {
@@ -80,7 +85,8 @@ def finish_ensemble(
             "task": inputs.prop.task,
             "threshold": inputs.threshold,
             "elements": list(inputs.elements()),
-            "recalibration": scaling.to_dict() if scaling else None,
+            "recalibration": stored.get(StdScaling.kind),
+            "intervals": stored.get(SplitConformal.kind),
             "domain": DOMAIN if has_domain else None,
             "data_sha256": inputs.source.sha256,
             "split_sha256": inputs.split.sha256,
@@ -91,10 +97,16 @@ def finish_ensemble(
     return metrics
 
 
-def prediction_table(inputs: RunInputs, predictions: MemberPredictions) -> pd.DataFrame:
+def prediction_table(
+    inputs: RunInputs,
+    predictions: MemberPredictions,
+    recalibrations: Mapping[str, Recalibration],
+) -> pd.DataFrame:
     """Give `predictions.parquet`: mean, spread and every member, a row per crystal of the split.
 
     `std` is the total spread before recalibration; `epistemic` and `aleatoric` are its parts.
+    Where it could be recalibrated, `std_recalibrated` is what `raymat predict` calls ``std``, and
+    `lower_90` and `upper_90` are the ends of the split conformal interval.
     """
     table = pd.DataFrame(
         {
@@ -105,10 +117,20 @@ def prediction_table(inputs: RunInputs, predictions: MemberPredictions) -> pd.Da
             "std": predictions.total,
             "epistemic": predictions.epistemic,
             "aleatoric": predictions.aleatoric,
+            **_recalibrated(predictions, recalibrations),
             "members": list(predictions.values.T),
         }
     )
     return table[table["part"] != "unused"].reset_index(drop=True)
+
+
+def _recalibrated(
+    predictions: MemberPredictions, recalibrations: Mapping[str, Recalibration]
+) -> dict[str, Floats]:
+    mean, std = predictions.mean, predictions.total
+    scaling = recalibrations.get(StdScaling.kind)
+    scaled = {"std_recalibrated": scaling.scale(std)} if isinstance(scaling, StdScaling) else {}
+    return {**scaled, **interval_columns(recalibrations.get(SplitConformal.kind), mean, std)}
 
 
 def _member_table(

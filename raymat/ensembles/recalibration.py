@@ -30,6 +30,7 @@ from raymat.ensembles.calibration import (
 from raymat.errors import DataError, did_you_mean
 
 MIN_ROWS = 10  # of a fit; below, even the 80 % interval would rest on the outermost two rows
+INTERVAL = 0.9  # of predictions that a user is given
 ROUNDING = 1e-9  # 1 - 0.9 and the like miss the share of a row by less
 
 
@@ -253,6 +254,14 @@ KINDS: dict[str, type[Recalibration]] = {
 def fit_recalibrations(targets: Floats, mean: Floats, std: Floats) -> dict[str, Recalibration]:
     """Fit every kind on the same validation rows."""
     return {kind: cls.fit(targets, mean, std) for kind, cls in KINDS.items()}
+
+
+def interval_columns(found: Recalibration | None, mean: Floats, std: Floats) -> dict[str, Floats]:
+    """Give ``lower_90`` and ``upper_90`` of every row, as `Recalibration.interval`; {} for None."""
+    if found is None:
+        return {}
+    lower, upper = found.interval(mean, std, INTERVAL)
+    return {"lower_90": lower, "upper_90": upper}
 
 
 def score_recalibrations(

@@ -1,8 +1,9 @@
-"""An ensemble on disk: its members' folders, `ensemble.json`, and the domain of its training rows.
+"""An ensemble on disk: its members' folders, `ensemble.json`, and its training rows' domain.
 
 ::
 
     ensemble.json               members, weights, target, unit, recalibration
+    split.parquet               which rows the members learned from, selected by, and never saw
     domain.npz                  latent vectors of the training rows, in the reference member
     members/0057/               a model folder like any other, and
     members/0057/outputs.npz    its predictions of the run's own crystals
@@ -17,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from raymat import __version__
 from raymat.ensembles.domain import LatentDomain
 from raymat.ensembles.members import member_name
 from raymat.ensembles.predictions import MemberPredictions
-from raymat.ensembles.recalibration import StdScaling
+from raymat.ensembles.recalibration import SplitConformal, StdScaling
 from raymat.errors import DataError, ModelFileError, RaymatError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureView
@@ -33,7 +35,8 @@ from raymat.training.members import latent_vectors, predict_members
 from raymat.training.model_files import TrainedModel, load_model, save_model
 from raymat.training.results import FitResult
 
-DESCRIPTION, DOMAIN, MEMBERS, OUTPUTS = "ensemble.json", "domain.npz", "members", "outputs.npz"
+DESCRIPTION, DOMAIN, SPLIT = "ensemble.json", "domain.npz", "split.parquet"
+MEMBERS, OUTPUTS = "members", "outputs.npz"
 # What numpy raises for an npz file that is torn, empty, or lacks an array.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -54,8 +57,10 @@ class Ensemble:
         task: regression, or classification (they then predict P(class 1)).
         threshold: of a number that was learned as classes: class 1 lies above it; else None.
         recalibration: factor on the spread, fitted on validation rows; None for classes.
+        intervals: of rows like the validation rows; None for classes.
         domain: of the training rows; None if it could not be made.
         elements: atomic numbers met in training, ascending.
+        learned_from: ids of the training and validation rows; None if that is not known.
     """
 
     folder: Path
@@ -71,6 +76,8 @@ class Ensemble:
     recalibration: StdScaling | None
     domain: LatentDomain | None
     elements: tuple[int, ...]
+    learned_from: frozenset[str] | None = None
+    intervals: SplitConformal | None = None
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
@@ -240,7 +247,7 @@ def load_ensemble(folder: Path) -> Ensemble:
         numbers, weights = content["members"], np.asarray(content["weights"], dtype=np.float64)
         _check_shares(numbers, weights)
         members = tuple(load_model(folder / MEMBERS / member_name(n)) for n in numbers)
-        recalibration = content["recalibration"]
+        recalibration, intervals = content["recalibration"], content.get("intervals")
         return Ensemble(
             folder=folder,
             numbers=tuple(numbers),
@@ -255,6 +262,8 @@ def load_ensemble(folder: Path) -> Ensemble:
             recalibration=StdScaling.from_dict(recalibration) if recalibration else None,
             domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
             elements=tuple(content["elements"]),
+            learned_from=_read_learned(folder / SPLIT),
+            intervals=SplitConformal.from_dict(intervals) if intervals else None,
         )
     except RaymatError:
         raise
@@ -293,6 +302,13 @@ def _say_missing(folder: Path) -> str:
         f"{folder}: the ensemble is not complete, it has {stored} members so far; continue it with"
         f" `raymat resume {folder}`"
     )
+
+
+def _read_learned(path: Path) -> frozenset[str] | None:
+    if not path.exists():  # an ensemble that was copied without it still predicts
+        return None
+    split = pd.read_parquet(path, columns=["material_id", "part"])
+    return frozenset(split.loc[split["part"] != "test", "material_id"])
 
 
 def _read_domain(path: Path) -> LatentDomain:

@@ -273,7 +273,8 @@ def test_ensemble_adds_its_spread(made: Made, capsys: pytest.CaptureFixture[str]
     assert said.err == ""
     table, stored = pd.read_parquet("sixty-predictions.parquet"), made.predictions
     assert list(table.columns) == [
-        *("material_id", "formula", "prediction", "std", "epistemic", "aleatoric", "in_domain")
+        *("material_id", "formula", "prediction", "std", "lower_90", "upper_90"),
+        *("epistemic", "aleatoric", "in_domain"),
     ]
     assert table["material_id"].tolist() == stored["material_id"].tolist()
     np.testing.assert_allclose(table["prediction"], stored["mean"], atol=1e-6)
@@ -283,7 +284,10 @@ def test_ensemble_adds_its_spread(made: Made, capsys: pytest.CaptureFixture[str]
     assert scaling is not None
     assert scaling.factor != pytest.approx(1.0, rel=0.01)
     np.testing.assert_allclose(table["std"], scaling.factor * stored["std"], rtol=1e-3)
-    assert table["in_domain"].dtype == bool
+    np.testing.assert_allclose(table["std"], stored["std_recalibrated"], rtol=1e-3)
+    for end in ("lower_90", "upper_90"):
+        np.testing.assert_allclose(table[end], stored[end], rtol=1e-3)
+    assert table["in_domain"].dtype == "boolean"
     assert table.loc[made.rows("train"), "in_domain"].all()
 
 

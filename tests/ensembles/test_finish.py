@@ -57,7 +57,8 @@ def calibration(made: Made) -> dict[str, Any]:
 def test_predictions_hold_mean_spread_and_every_member(made: Made) -> None:
     table, values = made.predictions, known_values(made.inputs)
     assert list(table.columns) == [
-        *("material_id", "part", "target", "mean", "std", "epistemic", "aleatoric", "members")
+        *("material_id", "part", "target", "mean", "std", "epistemic", "aleatoric"),
+        *("std_recalibrated", "lower_90", "upper_90", "members"),
     ]
     assert table["part"].value_counts().to_dict() == N_ROWS
     assert table["material_id"].tolist() == made.inputs.crystals.material_ids.tolist()
@@ -67,6 +68,13 @@ def test_predictions_hold_mean_spread_and_every_member(made: Made) -> None:
     np.testing.assert_array_equal(table["std"], table["epistemic"])
     assert (table["aleatoric"] == 0).all()
     np.testing.assert_array_equal(table["target"], made.inputs.targets)
+    fitted = {kind: told["fitted"] for kind, told in calibration(made)["methods"].items()}
+    factor = fitted["std_scaling"]["factor"]
+    np.testing.assert_allclose(table["std_recalibrated"], factor * table["std"], rtol=SAME)
+    scores = [*fitted["split_conformal"]["scores"], np.inf]
+    reach = scores[int(np.ceil(len(scores) * 0.9)) - 1]  # Lei et al.: the ceil((n + 1) p)-th
+    np.testing.assert_allclose(table["upper_90"] - table["mean"], reach * table["std"], rtol=SAME)
+    np.testing.assert_allclose(table["mean"] - table["lower_90"], reach * table["std"], rtol=SAME)
 
 
 def test_calibration_says_what_it_was_fitted_and_scored_on(made: Made) -> None:

@@ -83,6 +83,11 @@ def test_everything_comes_back(made: Made) -> None:
     calibration = json.loads((made.path / "calibration.json").read_text("utf-8"))
     fitted = calibration["methods"]["std_scaling"]["fitted"]
     assert ensemble.recalibration == StdScaling(fitted["factor"])
+    conformal = calibration["methods"]["split_conformal"]["fitted"]
+    assert ensemble.intervals is not None
+    assert ensemble.intervals.scores.tolist() == conformal["scores"]
+    met = np.concatenate([made.rows("train"), made.rows("validation")])
+    assert ensemble.learned_from == set(made.inputs.crystals.material_ids[met])
 
 
 def test_predictions_are_those_of_the_run_and_of_each_member_alone(made: Made) -> None:
