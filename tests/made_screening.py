@@ -20,7 +20,7 @@ from raymat.ensembles.members import member_name
 from raymat.ensembles.stored import DOMAIN, MEMBERS, Ensemble, load_ensemble, write_description
 from raymat.features.table import FeatureTable
 from raymat.models import load_spec
-from raymat.screening.criterion import read_criterion
+from raymat.screening.criterion import Criterion, read_criterion
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.members import latent_vectors
 from raymat.training.model_files import TrainedModel, save_model
@@ -254,15 +254,33 @@ def write_study(folder: Path) -> Study:
     return Study(folder, write_candidates(folder / "candidates.parquet"))
 
 
+def rank(table: pd.DataFrame, criterion: Criterion) -> pd.DataFrame:
+    """Order judged candidates as the criterion says, by pandas."""
+    ordered = table.sort_values(
+        [criterion.rank.by, "material_id"],
+        ascending=[criterion.rank.order == "ascending", True],
+        ignore_index=True,
+    )
+    ordered.insert(0, "rank", np.arange(1, len(ordered) + 1))
+    return ordered
+
+
 def assert_same_ranking(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     """Check that two tables agree, row by row, in every number."""
     assert list(found) == list(expected)
     for name in found:
         tolerance = SAME_WAVELENGTH if name.startswith("lambda") else SAME_NUMBER
         pd.testing.assert_series_equal(
-            found[name],
-            expected[name],
+            _plain(found[name]),
+            _plain(expected[name]),
             rtol=tolerance,
             atol=SAME_NUMBER,
             check_dtype=False,  # of a column of nothing but missing values
         )
+
+
+def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Give flags and words with one kind of missing value."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column
+    return column.astype(object).where(column.notna(), None)

@@ -38,6 +38,7 @@ HOMES = {
     "rich": ("cli",),
     "typer": ("cli",),
     "matplotlib": ("reports",),
+    "duckdb": ("screening.ranking",),
 }
 
 

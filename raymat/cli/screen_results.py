@@ -46,15 +46,14 @@ def draw_screening(run: Path) -> None:
 def show_screening(metrics: Metrics, run: Path) -> None:
     """Print the best candidates of a screening."""
     from raymat.screening.criterion import parse_criterion
-    from raymat.screening.ranking import short_list
+    from raymat.screening.ranking import first_listed
     from raymat.tracking.run_directory import read_header
 
     console = console_for_results()
     asked = read_header(run)["arguments"]
     criterion = parse_criterion(asked["criterion"], path=asked["criterion_path"])
-    ranked = pd.read_parquet(run / "screening.parquet")
-    listed = short_list(ranked, criterion)
-    console.print(candidate_table(listed, say_title(metrics)))
+    first = first_listed(run / "screening.parquet", criterion, _SHOWN_ROWS)
+    console.print(candidate_table(first, say_title(metrics), n_listed=metrics["listed"]))
     for line in say_counts(metrics):
         console.print(line)
     found = ", ".join(name for name in _FILES if (run / name).exists())
@@ -78,6 +77,7 @@ def say_counts(metrics: Metrics) -> list[str]:
         lines = ["no candidate was excluded"]
     if metrics["rejected"]:
         lines.append(f"{metrics['rejected']:,} of them are no usable crystals (rejected.csv)")
+    lines += _say_unknown(metrics)
     lines.append(
         f"{metrics['known']:,} ranked by known values, {metrics['outside_domain']:,} outside the"
         " domain of the training crystals (in_domain)"
@@ -85,8 +85,21 @@ def say_counts(metrics: Metrics) -> list[str]:
     return lines
 
 
-def candidate_table(listed: pd.DataFrame, title: str) -> Table:
-    """Give the first rows of a ranking: each quantity with its spread or its interval."""
+def _say_unknown(metrics: Metrics) -> list[str]:
+    """Tell which filters could not be applied to how many of the ranked."""
+    unknown = {name: n for name, n in metrics.get("filter_unknown", {}).items() if n}
+    told = ", ".join(f"{name} of {n:,}" for name, n in unknown.items())
+    lines = [f"passed filters whose column is empty: {told} ranked candidates"] if told else []
+    if metrics.get("in_training"):
+        lines.append(
+            f"{metrics['in_training']:,} that members speak for are crystals that they learned from"
+            " (in_training), so that their spread is too small"
+        )
+    return lines
+
+
+def candidate_table(listed: pd.DataFrame, title: str, *, n_listed: int) -> Table:
+    """Give the first rows of `n_listed`: each quantity with its spread or its interval."""
     columns = ["rank", "material_id", "formula", *_own_columns(listed), "source"]
     shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
     for name in columns:
@@ -94,7 +107,7 @@ def candidate_table(listed: pd.DataFrame, title: str) -> Table:
         shown.add_column(_SHORT.get(name, name), justify=justify, no_wrap=True)
     for row in listed.head(_SHOWN_ROWS).to_dict("records"):
         shown.add_row(*(_cell(row, name) for name in columns))
-    hidden = len(listed) - _SHOWN_ROWS
+    hidden = n_listed - _SHOWN_ROWS
     if hidden > 0:
         shown.caption = f"and {hidden:,} more rows in screening.csv"
     return shown
@@ -117,4 +130,6 @@ def _cell(row: Mapping[Any, Any], name: str) -> str:
     if not math.isnan(low):
         return f"{value:.2g} ({low:.2g} to {high:.2g})"
     text = "∞" if math.isinf(value) else f"{value:.3g}"
-    return text if math.isnan(std) else f"{text} ± {std:.2g}"
+    text = text if math.isnan(std) else f"{text} ± {std:.2g}"
+    n_left_out = row.get("n_unbounded", 0) if name == "lambda_crit_nm" else 0
+    return f"{text} ({n_left_out} ∞)" if n_left_out and not math.isinf(value) else text

@@ -6,13 +6,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
+from numpy.typing import NDArray
 from pydantic import Field
 
 from raymat.cluster.connect import ray_session
 from raymat.cluster.resources import check_folder_is_shared, decide_resources, places
 from raymat.cluster.tasks import result_of, start_task
 from raymat.config import Config, build_config
+from raymat.data.crystals import CrystalSet
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.shards import Shard, describe_source, iter_shards
 from raymat.ensembles.stored import Ensemble
@@ -27,7 +30,8 @@ from raymat.screening.paired_ensembles import (
     load_ensembles,
     load_same_ensembles,
 )
-from raymat.screening.shard import screen_shard
+from raymat.screening.piecewise import screen_piecewise
+from raymat.screening.shard import ScreenedShard, screen_shard
 from raymat.screening.shard_files import SHARD_ENDED, StoredShards, write_shard
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.device import prepare_process
@@ -192,6 +196,7 @@ def _screen_shards(
         # memory does not grow with the number of candidates.
         while len(running) >= at_once:
             _take_one(running, run)
+        _take_ended(running, run)
         task = start_task(
             screen_task,
             shard,
@@ -242,10 +247,22 @@ def _put_back(first: list[Shard], rest: Iterator[Shard]) -> Iterator[Shard]:
 
 
 def _take_one(running: dict[Any, int], run: RunDirectory) -> None:
+    """Wait for a shard to end and log it."""
     ready, _ = ray.wait(list(running), num_returns=1)
-    number = running.pop(ready[0])
-    counts = result_of(ready[0])
-    run.emit(SHARD_ENDED, durable=True, shard=number, **counts)
+    _log(ready, running, run)
+
+
+def _take_ended(running: dict[Any, int], run: RunDirectory) -> None:
+    """Log the shards that have ended meanwhile: what is not logged is done again after a kill."""
+    if running:
+        ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
+        _log(ready, running, run)
+
+
+def _log(ended: list[Any], running: dict[Any, int], run: RunDirectory) -> None:
+    for task in ended:
+        number = running.pop(task)
+        run.emit(SHARD_ENDED, durable=True, shard=number, **result_of(task))
 
 
 def screen_task(
@@ -263,13 +280,13 @@ def screen_task(
     """
     prepare_process(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
-    screened = screen_shard(
-        shard.crystals,
-        parse_criterion(criterion, path=criterion_path),
-        _ensembles_here(tuple((name, *where) for name, where in sorted(ensembles.items()))),
-        source_rows=shard.rows,
-        device=device,
-    )
+    judge = parse_criterion(criterion, path=criterion_path)
+    members = _ensembles_here(tuple((name, *where) for name, where in sorted(ensembles.items())))
+
+    def screen_some(crystals: CrystalSet, rows: NDArray[np.int64]) -> ScreenedShard:
+        return screen_shard(crystals, judge, members, source_rows=rows, device=device)
+
+    screened = screen_piecewise(shard.crystals, shard.rows, screen_some)
     return write_shard(folder, shard.number, screened, shard.rejected)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.errors import RunError, did_you_mean
@@ -19,7 +20,7 @@ from raymat.reports.drawing import (
     save_figure,
 )
 from raymat.reports.lithium_figures import LITHIUM_COLUMNS, lithium_histograms, stability_diagram
-from raymat.reports.screening_results import ScreeningResults, read_results
+from raymat.reports.screening_results import TOP, ScreeningResults, read_results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-TOP = 15
+MOST_DRAWN = 200_000  # candidates
 _NAMES = {
     "p_s_low": r"$P_\mathrm{s}$ at k = 10⁸ m⁻¹",
     "p_s_high": r"$P_\mathrm{s}$ at k = 2π/nm",
@@ -59,7 +60,7 @@ def save_screening_figures(
             in its table.
         DataError: a file cannot be written.
     """
-    results = read_results(run)
+    results = read_results(run, most=MOST_DRAWN, keep=highlighted)
     if results.table.empty:
         return []
     figures = {"top": top_figure(results)} if results.passes else {}
@@ -123,31 +124,48 @@ def top_figure(results: ScreeningResults, n: int = TOP) -> "Figure":
 
 
 def probability_curve_figure(results: ScreeningResults) -> "Figure":
-    """Give how far probabilities from fewer members lie from those of all, by their number.
+    """Give the probabilities against the number of members.
 
-    The line is the mean over candidates and draws of members, the dashes the candidate that is
-    farthest off in the mean of the draws.
+    Left their mean over the candidates, with its standard deviation between draws of members.
+    Right how far a candidate's lies from that of all members: the line is the mean over candidates
+    and draws, the dashes the candidate that is farthest off in the mean of the draws.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4, 3.9), layout="constrained")
+    figure = Figure(figsize=(10.4, 3.9), layout="constrained")
     figure.suptitle("What more members change in the probabilities", fontsize=11, x=0.01, ha="left")
-    axes, curve = figure.subplots(), results.curve
-    size = curve["n_members"].to_numpy(np.float64)
+    left, right = figure.subplots(1, 2)
     for k, name in enumerate(results.passes):
-        mean, largest = (curve[f"{name}_{end}"].to_numpy(np.float64) for end in _CURVES)
         style: dict[str, Any] = {"color": _COLORS[k % 3], "marker": _MARKERS[k % 3], "ms": 4}
-        axes.plot(size, mean, lw=1.4, label=f"{_NAMES.get(name, name)}: mean", **style)
-        axes.plot(
-            size, largest, lw=1.0, ls="--", mfc="white", label="largest of a candidate", **style
-        )
-    log_sizes(axes, int(size[-1]))
-    axes.set_xlim(0.9 * size[0], 1.1 * size[-1])
-    axes.set_ylim(bottom=0)
-    axes.set(xlabel="members", ylabel="deviation from the share of all members")
-    plain(axes)
-    legend(axes)
+        _draw_mean(left, results.curve, name, style)
+        _draw_deviation(right, results.curve, name, style)
+    left.set_ylabel("mean share over the candidates")
+    right.set_ylabel("deviation from the share of all members")
+    size = results.curve["n_members"]
+    for axes in (left, right):
+        log_sizes(axes, int(size.iloc[-1]))
+        axes.set_xlim(0.9 * size.iloc[0], 1.1 * size.iloc[-1])
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("members")
+        plain(axes)
+        legend(axes)
     return figure
+
+
+def _draw_mean(axes: "Axes", curve: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
+    size, mean, std = (
+        curve[column].to_numpy(np.float64)
+        for column in ("n_members", f"{name}_mean", f"{name}_mean_std")
+    )
+    axes.fill_between(size, mean - std, mean + std, color=style["color"], alpha=0.15, lw=0)
+    axes.plot(size, mean, lw=1.4, label=f"{_NAMES.get(name, name)}, ± std of a draw", **style)
+
+
+def _draw_deviation(axes: "Axes", curve: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
+    size = curve["n_members"]
+    mean, largest = (curve[f"{name}_{end}"] for end in _CURVES)
+    axes.plot(size, mean, lw=1.4, label=f"{_NAMES.get(name, name)}: mean", **style)
+    axes.plot(size, largest, lw=1.0, ls="--", mfc="white", label="largest of a candidate", **style)
 
 
 def _draw_wavelengths(axes: "Axes", first: ScreeningResults) -> None:

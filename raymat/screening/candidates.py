@@ -40,7 +40,7 @@ def filter_candidates(criterion: Criterion, columns: pd.DataFrame) -> NDArray[np
 
 
 def check_numbers(criterion: Criterion, columns: pd.DataFrame) -> None:
-    """Check that columns that the criterion reads are not text throughout.
+    """Check, on the first candidates, that columns that the criterion reads are not all text.
 
     One wrong cell costs its candidate; several and not one number is another kind of column.
 
@@ -52,7 +52,8 @@ def check_numbers(criterion: Criterion, columns: pd.DataFrame) -> None:
         if len(wrong) > 1 and np.isnan(numbers_of(columns, name)).all():
             raise DataError(
                 f"{columns['material_id'].iloc[wrong[0]]}: {_say_wrong(columns, name, wrong[0])},"
-                f" and no other cell of the column holds one; correct it or leave it empty"
+                f" and none of the first {len(columns):,} cells holds one; correct the column, or"
+                " leave cells empty"
             )
 
 

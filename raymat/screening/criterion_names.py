@@ -9,8 +9,9 @@ from raymat.screening.operations import CONSTANTS, FUNCTIONS
 
 N_MEMBERS = "n_members"
 IN_DOMAIN = "in_domain"
+IN_TRAINING = "in_training"  # whether any ensemble learned from the candidate, or selected by it
 # Columns that every table has, whatever the criterion.
-RESERVED = ("rank", "material_id", "formula", "source", IN_DOMAIN, N_MEMBERS)
+RESERVED = ("rank", "material_id", "formula", "source", IN_DOMAIN, IN_TRAINING, N_MEMBERS)
 # What expressions may read of a candidate's structure.
 FEATURES = ("n_sites", "n_lithium", "molar_volume_ratio")
 

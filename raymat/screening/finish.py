@@ -2,30 +2,33 @@
 
 import math
 import re
+import shutil
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raymat.errors import DataError
+from raymat.errors import DataError, RunError
+from raymat.screening.candidates import numbers_of
 from raymat.screening.criterion import Criterion
+from raymat.screening.criterion_names import IN_TRAINING
 from raymat.screening.member_curve import probability_curve
-from raymat.screening.plain_columns import join_tables, plain_columns
-from raymat.screening.ranking import rank, short_list
-from raymat.screening.shard_files import (
-    EXCLUDED,
-    IS_REJECTED,
-    TABLE,
-    StoredShards,
-    write_parquet,
-)
+from raymat.screening.ranking import ranked_candidates, short_list
+from raymat.screening.shard_files import EXCLUDED, IS_REJECTED, TABLE, StoredShards
 from raymat.tracking.run_directory import RunDirectory
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 SCREENING, CURVE = "screening", "probability_curve.csv"
+_SCRATCH = "ranking"  # folder in the run while it is ranked
 _EXCLUDED_COLUMNS = ["material_id", "formula", "reason"]
+_REJECTED_COLUMNS = ["material_id", "reason"]
 _SHOWN_REASONS = 3
 # What tells one candidate's reason from another's: who says so, and what stood in a cell.
 _WHO = re.compile(r" \(in (\d+ of \d+ members|the known values)[^)]*\)")
@@ -42,8 +45,8 @@ def finish_screening(
 ) -> dict[str, Any]:
     """Rank all candidates, write the run's files and give `metrics.json`.
 
-    The table of all candidates, without what single members say, is held in memory: about 300
-    bytes for each.
+    Shards are read one after another and sorted on disk, so memory does not grow with the number
+    of candidates.
 
     Args:
         criterion: what was screened by.
@@ -59,86 +62,195 @@ def finish_screening(
     run.emit("ranking")
     shards = StoredShards.of(run.path, run.events())
     shards.check_complete(n_shards)
-    excluded = _join(shards, EXCLUDED, [*_EXCLUDED_COLUMNS, IS_REJECTED])
-    rejected = _write_left_out(run, excluded)
-    table = _join(shards, TABLE, [])
-    if not len(table):
-        raise DataError(_say_nothing_left(excluded))
-    n_candidates = len(table) + len(excluded)
-    if len(rejected) > max_rejected * n_candidates:
-        raise DataError(_say_rejected(rejected, n_candidates, max_rejected, run))
-    ranked = plain_columns(rank(table, criterion))
-    with run.replacing(f"{SCREENING}.parquet") as path:
-        write_parquet(ranked, path)
-    with run.replacing(f"{SCREENING}.csv") as path:
-        ranked.to_csv(path, index=False)
+    left_out = _write_left_out(shards, run)
+    n_ranked = shards.total("judged")
+    if n_ranked == 0:
+        raise DataError(_say_nothing_left(left_out))
+    n_candidates = n_ranked + left_out.n_excluded
+    if left_out.n_rejected > max_rejected * n_candidates:
+        raise DataError(_say_rejected(left_out, n_candidates, max_rejected, run))
+    counts = _write_ranking(shards, criterion, run)
     with run.replacing(CURVE) as path:
         probability_curve(criterion, shards, weights).to_csv(path, index=False)
     metrics = {
         "criterion": criterion.name,
         "n_members": len(next(iter(weights.values()))),
         "candidates": n_candidates,
-        "ranked": len(ranked),
-        "listed": len(short_list(ranked, criterion)),
-        "known": int((ranked["source"] != "ensemble").sum()),
-        "outside_domain": int((ranked["in_domain"] == False).sum()),  # noqa: E712  not for NA
-        "excluded": len(excluded),
-        "rejected": len(rejected),
-        "reasons": dict(count_reasons(excluded)),
+        "ranked": n_ranked,
+        **counts,
+        "excluded": left_out.n_excluded,
+        "rejected": left_out.n_rejected,
+        "reasons": dict(most_frequent(left_out.reasons)),
     }
     run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)
     return metrics
 
 
-def count_reasons(excluded: pd.DataFrame) -> list[tuple[str, int]]:
-    """Count why candidates were excluded, the most frequent reason first.
+# --- who is ranked -------------------------------------------------------------------------------
+
+
+def _write_ranking(shards: StoredShards, criterion: Criterion, run: RunDirectory) -> dict[str, Any]:
+    """Write the ranking as Parquet and CSV, and count what is to be known of the ranked."""
+    scratch = run.path / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+    schema, found = shards.schema(TABLE), _Ranked(criterion)
+    try:
+        scratch.mkdir()
+        with (
+            ranked_candidates(shards.read(TABLE), schema, criterion, scratch=scratch) as batches,
+            run.replacing(f"{SCREENING}.parquet") as parquet,
+            run.replacing(f"{SCREENING}.csv") as csv,
+        ):
+            for table in _write_numbered(batches, schema, parquet, csv):
+                found.count(table)
+    except OSError as cause:
+        raise RunError(f"{scratch}: cannot be written ({cause.strerror or cause})") from cause
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return found.to_dict()
+
+
+class _Ranked:
+    """Who is ranked, counted batch by batch.
+
+    Args:
+        criterion: by which they were.
+    """
+
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+        self.n = Counter[str]()
+        filtered = {name for rule in criterion.exclude.values() for name in rule.names}
+        known = {name for rule in criterion.known.values() for name in rule.names}
+        self.unknown = dict.fromkeys(sorted((filtered - known) & set(criterion.columns)), 0)
+
+    def count(self, table: pd.DataFrame) -> None:
+        """Take some candidates in."""
+        self.n["listed"] += len(short_list(table, self.criterion))
+        by_members = table["source"] == "ensemble"
+        self.n["known"] += int((~by_members).sum())
+        self.n["outside_domain"] += int((~table["in_domain"]).sum())  # NA is neither
+        if IN_TRAINING in table:
+            self.n["in_training"] += int((table[IN_TRAINING] & by_members).sum())
+        for name in self.unknown:
+            self.unknown[name] += int(np.isnan(numbers_of(table, name)).sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the counts as `metrics.json` has them."""
+        names = ("listed", "known", "outside_domain", "in_training")
+        return {**{name: self.n[name] for name in names}, "filter_unknown": self.unknown}
+
+
+def _write_numbered(
+    batches: "Iterator[pa.RecordBatch]", schema: "pa.Schema", parquet: Path, csv: Path
+) -> Iterator[pd.DataFrame]:
+    """Write candidates that come in order, ``rank`` before them, and give each batch."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = schema.insert(0, pa.field("rank", pa.int64()))
+    n_before = 0
+    with pq.ParquetWriter(parquet, schema) as writer, csv.open("w", encoding="utf-8") as text:
+        for batch in batches:
+            ranks = pa.array(np.arange(n_before, n_before + len(batch)) + 1)
+            numbered = pa.record_batch([ranks, *batch.columns], schema=schema)
+            writer.write_batch(numbered)
+            table = numbered.to_pandas(types_mapper=_nullable)
+            table.to_csv(text, index=False, header=n_before == 0)
+            n_before += len(batch)
+            yield table
+
+
+def _nullable(kind: "pa.DataType") -> Any:
+    """Give the pandas type that keeps whole numbers and flags as such where some are missing."""
+    import pyarrow as pa
+
+    if kind == pa.bool_():
+        return pd.BooleanDtype()
+    return pd.Int64Dtype() if pa.types.is_integer(kind) else None
+
+
+# --- who is left out -----------------------------------------------------------------------------
+
+
+@dataclass
+class _LeftOut:
+    """Who is not ranked, counted.
+
+    Attributes:
+        n_excluded: candidates that are not ranked, the next ones among them.
+        n_rejected: rows that are no usable crystals.
+        reasons: of all.
+        rejected_reasons: of the rejected.
+    """
+
+    n_excluded: int = 0
+    n_rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    rejected_reasons: Counter[str] = field(default_factory=Counter)
+
+
+def _write_left_out(shards: StoredShards, run: RunDirectory) -> _LeftOut:
+    """Write who was excluded, and apart who is no usable crystal, shard by shard."""
+    found = _LeftOut()
+    with (
+        run.replacing("excluded.csv") as excluded,
+        run.replacing("rejected.csv") as rejected,
+        excluded.open("w", encoding="utf-8") as all_text,
+        rejected.open("w", encoding="utf-8") as rejected_text,
+    ):
+        pd.DataFrame(columns=_EXCLUDED_COLUMNS).to_csv(all_text, index=False)
+        pd.DataFrame(columns=_REJECTED_COLUMNS).to_csv(rejected_text, index=False)
+        for table in shards.read(EXCLUDED):
+            unusable = table[table[IS_REJECTED].astype(bool)]
+            table[_EXCLUDED_COLUMNS].to_csv(all_text, index=False, header=False)
+            unusable[_REJECTED_COLUMNS].to_csv(rejected_text, index=False, header=False)
+            found.n_excluded += len(table)
+            found.n_rejected += len(unusable)
+            found.reasons += count_reasons(table["reason"])
+            found.rejected_reasons += count_reasons(unusable["reason"])
+    return found
+
+
+def count_reasons(told: Iterable[object]) -> Counter[str]:
+    """Count why candidates were excluded.
 
     A candidate with several reasons counts under each. What tells one candidate from another (a
     site after a colon, how many of the members, what stood in a cell) is left out.
     """
     counts = Counter[str]()
-    for reasons in excluded["reason"]:
+    for reasons in told:
         plain = _CELL.sub(r"\1 holds no number", _WHO.sub("", str(reasons)))
         for reason in plain.split("; "):
             counts[reason.partition(": ")[0]] += 1
-    return sorted(counts.items(), key=lambda found: (-found[1], found[0]))
+    return counts
 
 
-def _join(shards: StoredShards, kind: str, columns: list[str]) -> pd.DataFrame:
-    tables = [table for table in shards.read(kind) if len(table)]
-    return join_tables(tables) if tables else pd.DataFrame(columns=columns)
+def most_frequent(reasons: Counter[str]) -> list[tuple[str, int]]:
+    """Give reasons and their counts, the most frequent first, ties by name."""
+    return sorted(reasons.items(), key=lambda found: (-found[1], found[0]))
 
 
-def _write_left_out(run: RunDirectory, excluded: pd.DataFrame) -> pd.DataFrame:
-    """Write who was excluded, and apart who is no usable crystal; give the latter."""
-    with run.replacing("excluded.csv") as path:
-        excluded[_EXCLUDED_COLUMNS].to_csv(path, index=False)
-    is_rejected = excluded[IS_REJECTED].to_numpy(dtype=bool)
-    rejected = excluded.loc[is_rejected, ["material_id", "reason"]]
-    with run.replacing("rejected.csv") as path:
-        rejected.to_csv(path, index=False)
-    return rejected
-
-
-def _say_nothing_left(excluded: pd.DataFrame) -> str:
-    listed = _say_reasons(excluded, "excluded.csv")
-    return f"none of {len(excluded):,} candidates is left to rank: {listed}"
+def _say_nothing_left(left_out: _LeftOut) -> str:
+    listed = _say_reasons(left_out.reasons, "excluded.csv")
+    return f"none of {left_out.n_excluded:,} candidates is left to rank: {listed}"
 
 
 def _say_rejected(
-    rejected: pd.DataFrame, n_candidates: int, max_rejected: float, run: RunDirectory
+    left_out: _LeftOut, n_candidates: int, max_rejected: float, run: RunDirectory
 ) -> str:
-    enough = math.ceil(100 * len(rejected) / n_candidates) / 100
+    enough = math.ceil(100 * left_out.n_rejected / n_candidates) / 100
+    reasons = _say_reasons(left_out.rejected_reasons, "rejected.csv")
     return (
-        f"{len(rejected):,} of {n_candidates:,} candidates cannot be used, more than --max-rejected"
-        f" {max_rejected:g}: {_say_reasons(rejected, 'rejected.csv')}; mend them and start a new"
-        f" run, or rank the others with `raymat resume {run.path} --max-rejected {enough:g}`"
+        f"{left_out.n_rejected:,} of {n_candidates:,} candidates cannot be used, more than"
+        f" --max-rejected {max_rejected:g}: {reasons}; mend them and start a new run, or rank the"
+        f" others with `raymat resume {run.path} --max-rejected {enough:g}`"
     )
 
 
-def _say_reasons(left_out: pd.DataFrame, file: str) -> str:
-    reasons = count_reasons(left_out)
-    listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons[:_SHOWN_REASONS])
-    more = f"; and other reasons, see {file}" if len(reasons) > _SHOWN_REASONS else ""
+def _say_reasons(reasons: Counter[str], file: str) -> str:
+    told = most_frequent(reasons)
+    listed = "; ".join(f"{count:,} {reason}" for reason, count in told[:_SHOWN_REASONS])
+    more = f"; and other reasons, see {file}" if len(told) > _SHOWN_REASONS else ""
     return listed + more

@@ -82,20 +82,21 @@ def _some_candidates(
     criterion: Criterion, shards: StoredShards, weights: Mapping[str, Floats]
 ) -> tuple[dict[str, MemberPredictions], pd.DataFrame]:
     """Give members' predictions and the columns of candidates that members speak for."""
-    counts = [len(members) for members in shards.read(MEMBERS)]
-    step = max(1, -(-sum(counts) // CURVE_CANDIDATES))
-    members, columns = [], []
+    step = max(1, -(-shards.total("spoken_for") // CURVE_CANDIDATES))
+    members: dict[str, list[Floats]] = {name: [] for name in criterion.predictions}
+    columns = []
     seen = 0
     for table, spoken in zip(shards.read(TABLE), shards.read(MEMBERS), strict=True):
         some = spoken.iloc[-seen % step :: step]  # the same ones, whatever the size of the shards
         seen += len(spoken)
-        members.append(some)
-        columns.append(table[table["material_id"].isin(set(some["material_id"]))])
-    if not sum(map(len, members)):
+        if len(some):
+            for name, told in members.items():
+                told.append(np.stack(some[name].to_list()))  # a copy: the shard can be let go
+            columns.append(table[table["material_id"].isin(set(some["material_id"]))])
+    if not columns:
         return {}, pd.DataFrame()
-    joined = pd.concat([some for some in members if len(some)], ignore_index=True)
     predictions = {
-        name: MemberPredictions(np.stack(joined[name].to_list(), axis=1), None, weights[name])
-        for name in criterion.predictions
+        name: MemberPredictions(np.concatenate(told).T, None, weights[name])
+        for name, told in members.items()
     }
-    return predictions, join_tables([some for some in columns if len(some)])
+    return predictions, join_tables(columns)

@@ -4,7 +4,7 @@ What a user's file holds beside its crystals is passed on, whatever it is: a col
 words becomes one of text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,56 @@ def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         for table in tables
     ]
     return plain_columns(pd.concat(told, ignore_index=True).reindex(columns=names))
+
+
+def common_schema(schemas: Iterable["pa.Schema"]) -> "pa.Schema":
+    """Give the columns of all shards: numbers of several kinds are floats, other mixtures text."""
+    import pyarrow as pa
+
+    kinds: dict[str, list[pa.DataType]] = {}
+    for schema in schemas:
+        for field in schema:
+            kinds.setdefault(field.name, []).append(_without_encoding(field.type))
+    return pa.schema([(name, _common_type(set(found))) for name, found in kinds.items()])
+
+
+def to_arrow(table: pd.DataFrame, schema: "pa.Schema") -> "pa.Table":
+    """Give a shard's table with the columns of all shards, missing ones empty."""
+    import pyarrow as pa
+
+    columns = [_to_array(table.get(field.name), field.type, len(table)) for field in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _without_encoding(kind: "pa.DataType") -> "pa.DataType":
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_large_string(kind) else kind
+
+
+def _common_type(kinds: "set[pa.DataType]") -> "pa.DataType":
+    import pyarrow as pa
+
+    told = {kind for kind in kinds if not pa.types.is_null(kind)}  # all missing: says nothing
+    if len(told) == 1:
+        return told.pop()
+    if told and all(pa.types.is_integer(kind) for kind in told):
+        return pa.int64()
+    is_number = [pa.types.is_integer(k) or pa.types.is_floating(k) or k == pa.bool_() for k in told]
+    return pa.float64() if told and all(is_number) else pa.string()
+
+
+def _to_array(column: "pd.Series[Any] | None", kind: "pa.DataType", n_rows: int) -> "pa.Array":
+    import pyarrow as pa
+
+    if column is None or column.isna().all():
+        return pa.nulls(n_rows, kind)
+    if kind == pa.string():
+        column = column.astype(object).map(_text)
+    elif kind == pa.float64():
+        column = column.astype("Float64")
+    return pa.array(column, type=kind, from_pandas=True)
 
 
 def _is_plain(column: "pd.Series[Any]") -> bool:

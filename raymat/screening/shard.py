@@ -1,7 +1,7 @@
 """One shard of candidates through ensembles and criterion, from crystals to a table."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from raymat.ensembles.predictions import MemberPredictions
 from raymat.ensembles.stored import Ensemble, predict_together
 from raymat.features.lithium_coordination import LITHIUM, lithium_coordination
 from raymat.features.usable import usable_features
-from raymat.screening.candidates import check_numbers, filter_candidates, needs_members
+from raymat.screening.candidates import filter_candidates, needs_members
 from raymat.screening.criterion import Criterion
-from raymat.screening.criterion_names import IN_DOMAIN
+from raymat.screening.criterion_names import IN_DOMAIN, IN_TRAINING
 from raymat.screening.evaluate import Evaluated, evaluate
 from raymat.screening.lithium_interface import molar_volume_ratio
 
@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 BLOCK = 100  # rows of a source; some 3,000 sites, a few batches
 VOLUME_RATIO = "molar_volume_ratio"
 DOMAIN_DISTANCE, UNSEEN_ELEMENTS = "domain_distance", "unseen_elements"
-_MADE = (VOLUME_RATIO, IN_DOMAIN, DOMAIN_DISTANCE, UNSEEN_ELEMENTS)
+_MADE = (VOLUME_RATIO, IN_DOMAIN, DOMAIN_DISTANCE, UNSEEN_ELEMENTS, IN_TRAINING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,8 @@ def screen_shard(
 
     Raises:
         ConfigError: the features of the shard do not fit into memory.
-        DataError: a column that the criterion reads holds text and not one number.
     """
     columns = _columns(crystals)
-    check_numbers(criterion, columns)
     reasons = _add_volume_ratio(columns, crystals, criterion)
     asked = np.flatnonzero(needs_members(criterion, columns) & (reasons == ""))
     views = [view for ensemble in ensembles.values() for view in ensemble.views]
@@ -88,6 +86,7 @@ def screen_shard(
     spoken = predict_together(ensembles, usable.features, device, blocks=blocks)
     predict_time_s = time.perf_counter() - start
     _add_domain(columns, rows, find_applicability(ensembles.values(), usable.features, device))
+    columns[IN_TRAINING] = _in_training(crystals, ensembles.values())
     kept = np.flatnonzero(reasons == "")
     predictions = {name: _spread(found, rows, len(crystals)) for name, found in spoken.items()}
     judged = evaluate(
@@ -149,6 +148,14 @@ def _add_domain(columns: pd.DataFrame, rows: Rows, found: Applicability) -> None
     inside[rows], distances[rows], unseen[rows] = found.inside, found.distances, found.unseen
     columns[IN_DOMAIN], columns[DOMAIN_DISTANCE] = inside, distances
     columns[UNSEEN_ELEMENTS] = unseen
+
+
+def _in_training(crystals: CrystalSet, ensembles: Iterable[Ensemble]) -> "pd.arrays.BooleanArray":
+    """Give whether any ensemble learned from a candidate; NA where none says what it knows."""
+    known = [e.learned_from for e in ensembles if e.learned_from is not None]
+    ids = crystals.material_ids
+    met = np.array([any(name in learned for learned in known) for name in ids], dtype=np.bool_)
+    return pd.arrays.BooleanArray(met, np.full(len(ids), not known))
 
 
 def _spread(found: MemberPredictions, rows: Rows, n: int) -> MemberPredictions:

@@ -1,20 +1,24 @@
 """The files of a screened shard, and how all of them are read again."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from raymat.data.writers import atomic_file
 from raymat.errors import DataError, RunError
-from raymat.screening.plain_columns import plain_columns
+from raymat.screening.plain_columns import common_schema, plain_columns
 from raymat.screening.shard import ScreenedShard
 from raymat.tracking.events import Event
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_T = TypeVar("_T")
 SHARDS = "shards"  # folder in the run
 SHARD_ENDED = "shard_ended"  # event that tells the rows of its files
 TABLE, EXCLUDED, MEMBERS = "table", "excluded", "members"
@@ -58,6 +62,20 @@ class StoredShards:
         """
         for number, event in self.logged.items():
             yield _read(self.run, number, kind, event.get(_COUNTS[kind]))
+
+    def schema(self, kind: str) -> "pa.Schema":
+        """Give the columns of one table in all shards that have rows of it.
+
+        Raises:
+            RunError: a file is missing or damaged.
+        """
+        import pyarrow.parquet as pq
+
+        return common_schema(
+            _read_with(pq.read_schema, self.run, number, kind)
+            for number, event in self.logged.items()
+            if event.get(_COUNTS[kind]) != 0
+        )
 
     def damage(self) -> dict[int, str]:
         """Give the shards that cannot be used -> why."""
@@ -135,11 +153,23 @@ def shard_path(run: Path, number: int, kind: str) -> Path:
 
 
 def _read(run: Path, number: int, kind: str, n_rows: int | None) -> pd.DataFrame:
+    path = shard_path(run, number, kind)
+    table = _read_with(pd.read_parquet, run, number, kind)
+    if n_rows is not None and len(table) != n_rows:
+        raise RunError(
+            f"{path}: this file of shard {number} has {len(table)} rows, {n_rows} were logged;"
+            f" {_advice(run)}"
+        )
+    return table
+
+
+def _read_with(read: Callable[[Path], _T], run: Path, number: int, kind: str) -> _T:
+    """Read one file of a shard, and say which it is if that cannot be done."""
     import pyarrow as pa
 
     path = shard_path(run, number, kind)
     try:
-        table = pd.read_parquet(path)
+        return read(path)
     except FileNotFoundError:
         raise RunError(f"{path}: this file of shard {number} is missing; {_advice(run)}") from None
     except (OSError, pa.ArrowException) as cause:
@@ -147,12 +177,6 @@ def _read(run: Path, number: int, kind: str, n_rows: int | None) -> pd.DataFrame
             f"{path}: this file of shard {number} cannot be read ({_one_line(cause)});"
             f" {_advice(run)}"
         ) from cause
-    if n_rows is not None and len(table) != n_rows:
-        raise RunError(
-            f"{path}: this file of shard {number} has {len(table)} rows, {n_rows} were logged;"
-            f" {_advice(run)}"
-        )
-    return table
 
 
 def _advice(run: Path) -> str:

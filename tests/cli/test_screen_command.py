@@ -424,8 +424,9 @@ def test_cells_of_the_table() -> None:
             "source": ["dft", "ensemble"],
         }
     )
-    shown = candidate_table(listed, "title")
+    shown = candidate_table(listed, "title", n_listed=20)
     cells = [list(column.cells) for column in shown.columns]
     assert [str(column.header) for column in shown.columns][3:5] == ["λ crit (nm)", "P_s, high k"]
     assert cells[3:5] == [["∞", "12.3 ± 3.2"], ["1", "0.83 (0.74 to 0.89)"]]
     assert cells[-1] == ["dft", "ensemble"]
+    assert shown.caption == "and 5 more rows in screening.csv"

@@ -21,6 +21,7 @@ from made_screening import (
     all_candidates,
     assert_same_ranking,
     plain_crystals,
+    rank,
     write_candidates,
     write_ensemble,
     write_study,
@@ -35,7 +36,6 @@ from raymat.data.shards import Shard, iter_shards
 from raymat.errors import ClusterError, ConfigError, DataError, ModelFileError, RunError
 from raymat.screening.criterion import read_criterion
 from raymat.screening.paired_ensembles import find_fingerprint, load_ensembles
-from raymat.screening.ranking import rank
 from raymat.screening.shard import screen_shard
 from raymat.screening.shard_files import MEMBERS, SHARDS, TABLE, StoredShards, shard_path
 from raymat.tracking.events import Event, read_events
@@ -471,7 +471,7 @@ def test_text_in_a_column_that_the_criterion_reads(study: Study, tmp_path: Path)
     gaps = crystals.properties["band_gap"].astype(str)
     spoilt = replace(crystals, properties=crystals.properties.assign(band_gap="~" + gaps))
     file = write_candidates(tmp_path / "text.parquet", spoilt)
-    match = r"column 'band_gap' holds '~3\.0', a number is needed, and no other cell of the"
+    match = r"column 'band_gap' holds '~3\.0', a number is needed, and none of the first 10 cells"
     refused(study, DataError, match, candidates=str(file))
 
 

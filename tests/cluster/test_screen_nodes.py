@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_screening import Study, assert_same_ranking, write_study
+from made_screening import Study, assert_same_ranking, rank, write_study
 
 from raymat.cluster.screen import screen
 from raymat.data.shards import iter_shards
 from raymat.screening.criterion import read_criterion
-from raymat.screening.ranking import rank
 from raymat.screening.shard import screen_shard
 from raymat.tracking.events import read_events
 

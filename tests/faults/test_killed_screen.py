@@ -14,6 +14,7 @@ from made_screening import (
     SHEAR,
     Study,
     assert_same_ranking,
+    rank,
     write_candidates,
     write_ensemble,
 )
@@ -31,7 +32,6 @@ from processes import (
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.screening.criterion import read_criterion
-from raymat.screening.ranking import rank
 from raymat.screening.shard import screen_shard
 from raymat.screening.shard_files import SHARDS
 

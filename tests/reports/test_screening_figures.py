@@ -18,7 +18,8 @@ from raymat.reports.screening_figures import (
     save_screening_figures,
     top_figure,
 )
-from raymat.reports.screening_results import ScreeningResults
+from raymat.reports import screening_figures
+from raymat.reports.screening_results import ScreeningResults, read_results
 from raymat.screening.lithium_interface import LITHIUM_SHEAR_GPA, stability_boundary
 
 VOLUMES = np.linspace(0.0, 0.9, 10)
@@ -152,6 +153,7 @@ def probability_curve() -> pd.DataFrame:
     sizes = np.array([2, 3, 5, 7, 10, 15, 20, 30])
     curve = pd.DataFrame({"n_members": sizes, "n_draws": 10})
     for name, scale in (("p_s_low", 0.3), ("p_s_high", 0.2)):
+        curve[f"{name}_mean"], curve[f"{name}_mean_std"] = scale, 0.1 * scale / np.sqrt(sizes)
         curve[f"{name}_deviation"] = scale / np.sqrt(sizes)
         curve[f"{name}_largest"] = 2 * scale / np.sqrt(sizes)
     return curve
@@ -159,22 +161,33 @@ def probability_curve() -> pd.DataFrame:
 
 def test_deviation_of_the_probabilities(table: pd.DataFrame) -> None:
     curve = probability_curve()
-    (axes,) = probability_curve_figure(ScreeningResults(table, 7, curve)).axes
-    lines = [np.asarray(line.get_ydata()) for line in axes.get_lines()]
-    names = [
-        f"{name}_{end}" for name in ("p_s_low", "p_s_high") for end in ("deviation", "largest")
-    ]
-    for line, name in zip(lines, names, strict=True):
-        assert line == pytest.approx(curve[name].to_numpy())
-    assert all(
-        np.asarray(line.get_xdata()).tolist() == curve["n_members"].tolist()
-        for line in axes.get_lines()
-    )
-    assert axes.get_xscale() == "log"
-    assert axes.get_ylim()[0] == 0
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    left, right = probability_curve_figure(ScreeningResults(table, 7, curve)).axes
+    names = ("p_s_low", "p_s_high")
+    both = [f"{name}_{end}" for name in names for end in ("deviation", "largest")]
+    for axes, columns in ((left, [f"{name}_mean" for name in names]), (right, both)):
+        for line, name in zip(axes.get_lines(), columns, strict=True):
+            assert np.asarray(line.get_ydata()) == pytest.approx(curve[name].to_numpy())
+            assert np.asarray(line.get_xdata()).tolist() == curve["n_members"].tolist()
+        assert axes.get_xscale() == "log"
+        assert axes.get_ylim()[0] == 0
+    labels = [text.get_text() for text in right.get_legend().get_texts()]
     assert labels[1::2] == ["largest of a candidate"] * 2
     assert labels[0].endswith("k = 10⁸ m⁻¹: mean")
+
+
+def test_more_candidates_than_pictures_show(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ones are all there, of the others every fourth, and who is asked for by name."""
+    write_screening_run(tmp_path, table)
+    asked = table["material_id"].iloc[361]
+    results = read_results(tmp_path, most=100, keep=[asked])
+    expected = sorted({*range(1, 16), *range(1, 401, 4), 362})
+    assert results.table["rank"].tolist() == expected
+    assert results.title == f"400 candidates ranked ({len(expected)} of them drawn), 7 excluded"
+    monkeypatch.setattr(screening_figures, "MOST_DRAWN", 100)
+    files = save_screening_figures(tmp_path, highlighted=[asked])
+    assert {"top.png", "histograms.png"} <= {file.name for file in files}
 
 
 def test_curve_is_drawn_where_there_is_one(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -360,7 +360,7 @@ def test_text_in_a_column_of_numbers():
 
 
 def test_text_throughout_a_column_of_numbers():
-    told = "mp-1: column 'band_gap' holds 'wide', a number is needed, and no other cell"
+    told = "mp-1: column 'band_gap' holds 'wide', a number is needed, and none of the first 3 cells"
     with pytest.raises(DataError, match=told):
         check_numbers(CRITERION, candidates(3, band_gap=[None, "wide", "narrow"]))
     for cells in ([None, "wide", "0.5"], [None, "wide", None], [None] * 3):

@@ -1,6 +1,7 @@
 """From shards to the run's files: one ranking, all reasons, and what more members bought."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from shards import N_MEMBERS, NO_ROWS, WIDE, candidates, predictions, shards
 from raymat.ensembles.curves import member_draws
 from raymat.errors import DataError, RunError
 from raymat.screening import member_curve as curve_module
-from raymat.screening.finish import count_reasons, finish_screening
+from raymat.screening.finish import count_reasons, finish_screening, most_frequent
 from raymat.screening.shard import ScreenedShard
 from raymat.screening.shard_files import SHARD_ENDED, TABLE, StoredShards, shard_path, write_shard
 from raymat.tracking.run_directory import RunDirectory
@@ -90,11 +91,26 @@ def test_metrics_count_everybody(run: tuple[Path, dict[str, Any]]) -> None:
         "listed": int((table["p_wide"] > 0.5).sum()),
         "known": int((table["source"] == "dft").sum()),
         "outside_domain": int((~table["in_domain"]).sum()),
+        "in_training": 0,  # these shards do not say
+        "filter_unknown": {"energy": 0},
         "excluded": n_unstable + 1,
         "rejected": 1,
         "reasons": {"unstable": n_unstable, "not finite": 1},
     }
     assert 0 < metrics["known"] < metrics["listed"] < metrics["ranked"]
+
+
+def test_what_filters_and_members_do_not_know_is_counted(tmp_path: Path) -> None:
+    """Of the ranked: who passed a filter for want of a number, and whom members had learned."""
+    with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
+        (shard,) = shards(N, N)
+        learned = np.arange(len(shard.table)) % 3 == 0
+        energy = shard.table["energy"].where(np.arange(len(shard.table)) >= 10)
+        table = shard.table.assign(in_training=learned, energy=energy)
+        log_shard(run, 0, replace(shard, table=table))
+        metrics = finish(run, 1)
+    assert metrics["filter_unknown"] == {"energy": 10}
+    assert metrics["in_training"] == int((learned & (table["source"] == "ensemble")).sum())
 
 
 @pytest.mark.parametrize("size", [11, 130])
@@ -119,7 +135,7 @@ def test_reasons_are_counted_by_kind() -> None:
         "column 'K' holds 'a; b: c', a number is needed",
         "column 'K' holds 'unknown', a number is needed; metallic",
     ]
-    assert count_reasons(pd.DataFrame({"reason": told})) == [
+    assert most_frequent(count_reasons(told)) == [
         ("metallic", 3),
         ("moduli are not finite", 3),
         ("column 'K' holds no number", 2),

@@ -4,9 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from raymat.screening.plain_columns import join_tables, plain_columns
+from raymat.screening.plain_columns import (
+    common_schema,
+    join_tables,
+    plain_columns,
+    to_arrow,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,11 @@ def test_types_that_differ_between_shards(
     joined.to_parquet(tmp_path / "joined.parquet")
     found = pd.read_parquet(tmp_path / "joined.parquet")["x"]
     assert [None if pd.isna(value) else value for value in found] == expected
+
+    schema = common_schema(map(pq.read_schema, paths))
+    assert schema.names == ["a", "x", "z"]
+    parts = [to_arrow(pd.read_parquet(path), schema).column("x").to_pylist() for path in paths]
+    assert [*parts[0], *parts[1]] == expected
 
 
 def test_columns_of_one_kind_are_left_alone() -> None:

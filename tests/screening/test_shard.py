@@ -27,7 +27,6 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.scaling import TargetScaling
 from raymat.data.shards import iter_shards
 from raymat.ensembles.stored import Ensemble, load_ensemble
-from raymat.errors import DataError
 from raymat.features.lithium_coordination import lithium_coordination
 from raymat.screening import shard as shard_module
 from raymat.screening.criterion import Criterion, parse_criterion, read_criterion
@@ -338,7 +337,20 @@ def test_far_from_the_training_crystals_in_either_latent_space(
     ).table.query("source == 'ensemble'")
     assert without_any["domain_distance"].isna().all()
     inside = without_any.set_index("material_id")["in_domain"]
-    assert inside.index[~inside].tolist() == ["unseen", "unlabelled"]  # by their elements alone
+    is_known = inside.notna()
+    assert inside.index[is_known].tolist() == ["unseen", "unlabelled"]  # by their elements alone
+    assert not inside[is_known].any()
+
+
+def test_candidates_that_an_ensemble_learned_from(study: Study, crystals: CrystalSet) -> None:
+    met = {"shear": frozenset(["anti-8-1.0"]), "bulk": frozenset(["salt-9-1.0", "elsewhere"])}
+    taught = {name: replace(study.ensembles[name], learned_from=ids) for name, ids in met.items()}
+    table = screen(study, crystals, **taught).table.set_index("material_id")
+    learned = table["in_training"]
+    assert sorted(learned.index[learned]) == ["anti-8-1.0", "salt-9-1.0"]
+    one = screen(study, crystals, shear=taught["shear"]).table
+    assert one["in_training"].sum() == 1
+    assert screen(study, crystals).table["in_training"].isna().all()  # no split beside them
 
 
 def test_elements_must_be_known_to_every_ensemble(study: Study, crystals: CrystalSet) -> None:
@@ -408,8 +420,11 @@ def test_text_among_the_numbers(study: Study, crystals: CrystalSet) -> None:
     name = str(crystals.material_ids[7])
     found = screen(study, with_columns(crystals, band_gap=gaps))
     assert reasons(found)[name] == "column 'band_gap' holds 'wide', a number is needed"
-    with pytest.raises(DataError, match="column 'band_gap' holds 'wide', a number is needed, and"):
-        screen(study, with_columns(crystals, band_gap="wide"))
+    nobody = screen(study, with_columns(crystals, band_gap="wide"))  # other shards may hold numbers
+    assert len(nobody.table) == 0
+    told = "column 'band_gap' holds 'wide', a number is needed"
+    assert all(reason.startswith(told) for reason in reasons(nobody).values())
+    assert len(reasons(nobody)) == len(crystals)
 
 
 # --- columns of the candidates -------------------------------------------------------------------
