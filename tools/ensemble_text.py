@@ -28,7 +28,7 @@ def ensembles_text(ensembles: Sequence[Mapping[str, Any]]) -> str:
     lines = ["# The ensembles on test rows that no member saw", ""]
     for scores in ensembles:
         lines += [describe_ensemble(scores), ""]
-    lines += [*head("target", "MAE", "95 % interval", "RMSE", "R²", "average member's MAE",
+    lines += [*head("target", "split", "MAE", "95 % interval", "RMSE", "R²", "average member's MAE",
                      "gain", "composition baseline")]  # fmt: skip
     lines += [row_of(*_error_cells(scores)) for scores in ensembles]
     lines += [
@@ -37,12 +37,13 @@ def ensembles_text(ensembles: Sequence[Mapping[str, Any]]) -> str:
         " in nats; sharpness, in the target's unit, is the root mean square std; error against"
         " spread is Spearman's rank correlation.",
         "",
-        *head("target", "spread", *_CALIBRATION.values()),
+        *head("target", "split", "spread", *_CALIBRATION.values()),
     ]
     for scores in ensembles:
         for kind, found in scores["calibration"].items():
             cells = [_score(found.get(name)) for name in _CALIBRATION]
-            lines.append(row_of(scores["target"], _METHODS.get(kind, kind), *cells))
+            named = (scores["target"], split_name(scores), _METHODS.get(kind, kind))
+            lines.append(row_of(*named, *cells))
     return "\n".join(lines) + "\n"
 
 
@@ -87,22 +88,28 @@ def describe_ensemble(scores: Mapping[str, Any]) -> str:
     factor = scores["std_factor"]
     scaled = "" if factor is None else f" Its std is scaled by {factor:.3f}."
     n_configs = len(scores["configs"])
+    rows = split["rows"]
     return (
         f"`{scores['target']}` ({scores['unit']}): {members['trained']} of {members['planned']}"
         f" members ({', '.join(models)}; {n_configs} configuration{'s' * (n_configs > 1)};"
         f" {members['retried']} tried twice), {scores['weights']} weights, each on"
         f" {scores['fraction']:.0%} of the training rows; data `{data['name']}`,"
-        f" {data['n_used']:,} crystals, SHA-256 {data['sha256'][:12]}; split {split['kind']}, seed"
-        f" {split['seed']}: {split['rows']['train']:,} training, {split['rows']['validation']:,}"
-        f" validation and {split['rows']['test']:,} test rows.{scaled}"
+        f" {data['n_used']:,} crystals, SHA-256 {data['sha256'][:12]}; split {split_name(scores)},"
+        f" seed {split['seed']}: {rows['train']:,} training, {rows['validation']:,} validation and"
+        f" {rows['test']:,} test rows.{scaled}"
     )
+
+
+def split_name(scores: Mapping[str, Any]) -> str:
+    """Give the kind of an ensemble's split in words."""
+    return str(scores["split"]["kind"]).replace("_", " ")
 
 
 def _error_cells(scores: Mapping[str, Any]) -> Iterator[str]:
     test, members = scores["test"], scores["members"]
     alone = members["test_mae_mean"]
     low, high = test["mae_ci95"]
-    yield f"{scores['target']} ({scores['unit']})"
+    yield from (f"{scores['target']} ({scores['unit']})", split_name(scores))
     yield from (f"{test['mae']:.4f}", f"{low:.4f} to {high:.4f}")
     yield from (f"{test['rmse']:.4f}", f"{test['r2']:.3f}")
     yield spread(alone, members["test_mae_std"])

@@ -1,21 +1,23 @@
 """Put a screening and its ensembles into `reports/`: tables, scores and figures.
 
 python tools/export_screening.py runs/K runs/G runs/screen reports/lithium_metal \
-    --published published.csv --ensemble-only runs/screen_members
+    --published published.csv --ensemble-only runs/screen_members \
+    --other-split runs/K_systems runs/G_systems
 
 Of the data there are only ids and formulas of ranked candidates. `--published` names a table of
 published numbers (columns model, dataset, property, unit, n_train, metric, value, source); its
 candidates are set beside ours and pointed out in the figures. `--ensemble-only` is a second
 screening, with `--ignore-known`, in which members speak also for candidates with DFT moduli.
+`--other-split` names ensembles of the same moduli on another split, to be scored beside ours.
 """
 
 import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +37,6 @@ from raymat.ensembles.stored import Ensemble, load_ensemble
 from raymat.errors import DataError, RunError
 from raymat.features.usable import usable_features
 from raymat.reports import ensemble_results, screening_results
-from raymat.reports.drawing import AMBER, NAVY, SKY, legend, log_sizes, plain, save_figure
 from raymat.reports.ensemble_figures import save_ensemble_figures
 from raymat.reports.latent_figures import save_latent_map
 from raymat.reports.lithium_figures import LITHIUM_COLUMNS
@@ -44,11 +45,7 @@ from raymat.reports.screening_results import ScreeningResults
 from raymat.tracking.run_directory import read_header
 from raymat.training.members import latent_vectors
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 TOP = 30
-PROBABILITIES = {"p_s_high": "k = 2π/nm", "p_s_low": "k = 10⁸ m⁻¹"}
 Floats = NDArray[np.float64]
 
 
@@ -63,6 +60,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--published", type=Path, metavar="CSV")
     parser.add_argument("--ensemble-only", type=Path, metavar="RUN")
+    parser.add_argument("--other-split", type=Path, metavar="RUN", nargs="+", default=[])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     export(
@@ -71,6 +69,7 @@ def main() -> None:
         options.out,
         published=options.published,
         ensemble_only=options.ensemble_only,
+        other_splits=options.other_split,
     )
 
 
@@ -81,6 +80,7 @@ def export(
     *,
     published: Path | None = None,
     ensemble_only: Path | None = None,
+    other_splits: Sequence[Path] = (),
 ) -> None:
     """Write everything into a folder.
 
@@ -95,9 +95,13 @@ def export(
     if published is not None:
         beside = read_beside(screening, results, published, ensemble_only)
         (out / "published.md").write_text(published_text(beside), encoding="utf-8")
+    drawn = dict(ensembles)
+    for run in other_splits:
+        found = read_scores(run)
+        scores[name_of(found)], drawn[name_of(found)] = found, run
     write_tables(screening, results, scores, beside, out)
     names = list(dict.fromkeys(beside["material_id"])) if beside is not None else []
-    save_figures(ensembles, screening, results, out, highlighted=names)
+    save_figures(drawn, screening, results, out, highlighted=names)
     draw_latent_map(ensembles["shear"], screening, results, out, highlighted=names)
 
 
@@ -114,6 +118,11 @@ def read_scores(run: Path) -> dict[str, Any]:
     """Read what the report says of an ensemble."""
     found = ensemble_results.read_results(run)
     return ensemble_scores(read_header(run), found.metrics, found.calibration)
+
+
+def name_of(scores: Mapping[str, Any]) -> str:
+    """Give the name of an ensemble that takes no part in the screening."""
+    return f"{scores['target']}_{scores['split']['kind']}"
 
 
 def check_targets(header: Mapping[str, Any], targets: Mapping[str, str]) -> None:
@@ -183,9 +192,6 @@ def save_figures(
             for file in save_ensemble_figures(run, folder=folder):
                 file.rename(file.with_stem(f"{file.stem}_{role}"))
         save_screening_figures(screening, folder=folder, highlighted=shown)
-        curve = pd.read_csv(screening / "probability_curve.csv")
-        if len(curve):
-            save_figure(probability_figure(curve), folder / "probability_curve.png")
         copy_pictures(folder, out)
     shutil.copy(screening / "probability_curve.csv", out / "probability_curve.csv")
     for role, run in ensembles.items():
@@ -196,32 +202,6 @@ def copy_pictures(folder: Path, out: Path) -> None:
     """Copy what a README shows: the PNG files."""
     for picture in sorted(folder.glob("*.png")):
         shutil.copy(picture, out / picture.name)
-
-
-def probability_figure(curve: pd.DataFrame) -> "Figure":
-    """Draw how far P_s from fewer members lies from that of all of them.
-
-    Args:
-        curve: `probability_curve.csv`.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for (name, title), color in zip(PROBABILITIES.items(), (NAVY, AMBER, SKY), strict=False):
-        for what, label, style in (
-            ("deviation", "mean over the candidates", "-"),
-            ("largest", "the candidate that varies most", ":"),
-        ):
-            look: dict[str, Any] = {"color": color, "linestyle": style, "marker": "o", "ms": 4}
-            values = curve[f"{name}_{what}"]
-            axes.plot(curve["n_members"], values, label=f"{title}, {label}", **look)
-    log_sizes(axes, int(curve["n_members"].max()))
-    axes.set(xlabel="members", ylabel=r"deviation of $P_\mathrm{s}$ from that of all members")
-    axes.set_ylim(bottom=0.0)
-    plain(axes)
-    legend(axes)
-    return figure
 
 
 def draw_latent_map(

@@ -10,6 +10,7 @@ from ensemble_text import head, row_of
 
 from raymat.errors import DataError
 from raymat.reports.number_text import spread
+from raymat.screening.probability import wilson_interval
 
 PUBLISHED = "Xie thesis Table 2.4"  # in the column `source` of the published table
 # Published property: our column, and the unit that both have.
@@ -21,6 +22,7 @@ _COLUMNS = {
     "P_s_high_k": ("p_s_high", "-"),
 }
 _ENDINGS = {"value": "", "mean": "", "standard deviation": "_std"}
+_PUBLISHED_MEMBERS = 100
 _KEPT = 0.05  # P_s at high k above which the published table lists a candidate
 _SHOWN_REASONS = 8
 _UNITS = (
@@ -257,12 +259,26 @@ def compare_in_words(beside: pd.DataFrame) -> str:
         f"{_n_within(pairs, name)} ({symbol})"
         for name, symbol in (("chi_low", "χ low"), ("chi_high", "χ high"), ("lambda_crit_nm", "λ"))
     ]
-    p, low, high = (pairs[c] for c in ("p_s_high_theirs", "p_s_high_lo", "p_s_high_hi"))
     return (
         f"{said}. For {len(pairs)} candidates both have ensembles. The published mean lies within"
-        f" one of our standard deviations of our mean for {', '.join(counts)} of them, the"
-        f" published P_s at high k in our interval for {int(((p >= low) & (p <= high)).sum())}."
+        f" one of our standard deviations of our mean for {', '.join(counts)} of them. The two P_s"
+        f" at high k differ by no more than the draw of so few members explains for"
+        f" {_n_same_share(pairs)}."
     )
+
+
+def _n_same_share(pairs: pd.DataFrame) -> int:
+    """Count the candidates whose two P_s have 0 in the 95 % interval of their difference.
+
+    Newcombe, Stat. Med. 1998, 17, 873, method 10: Wilson's interval of each.
+    """
+    theirs, ours = pairs["p_s_high_theirs"].to_numpy(), pairs["p_s_high"].to_numpy()
+    low, high = wilson_interval(theirs * _PUBLISHED_MEMBERS, _PUBLISHED_MEMBERS)
+    own_low, own_high = pairs["p_s_high_lo"].to_numpy(), pairs["p_s_high_hi"].to_numpy()
+    difference = theirs - ours
+    down = np.hypot(theirs - low, own_high - ours)
+    up = np.hypot(high - theirs, ours - own_low)
+    return int(((difference - down <= 0) & (difference + up >= 0)).sum())
 
 
 def _n_within(pairs: pd.DataFrame, name: str) -> int:

@@ -14,6 +14,7 @@ from made_ensembles import make_ensemble, sixty_crystals, write_sixty
 sys.path.append(str(PROJECT / "tools"))
 
 import export_screening
+import screening_text
 from ensemble_text import describe_ensemble, ensemble_scores, ensembles_text
 from screening_text import (
     PUBLISHED,
@@ -29,6 +30,7 @@ from screening_text import (
 from raymat.ensembles.stored import load_ensemble
 from raymat.errors import DataError, RunError
 from raymat.reports.screening_results import ScreeningResults
+from raymat.screening.probability import wilson_interval
 
 NAN = math.nan
 FOLDER = "/home/somebody/runs"  # must not come out again
@@ -254,10 +256,19 @@ def test_agreement_is_counted():
     said = compare_in_words(beside())
     assert "Of 4 published candidates, 2 are ranked by us, at 1 to 3 (median 2) of 4" in said
     assert "2 of them have P_s above 0.05" in said
-    # mp-3 alone: |2.7 - 3| <= 1, |116.1 - 20| > 50, no published wavelength, 0.43 in 0.36 to 0.5.
+    # mp-3 alone: |2.7 - 3| <= 1, |116.1 - 20| > 50, no published wavelength, 0.43 and 0.40.
     assert "For 1 candidates both have ensembles" in said
     assert "1 (χ low), 0 (χ high), 0 (λ) of them" in said
-    assert said.endswith("in our interval for 1.")
+    assert said.endswith("no more than the draw of so few members explains for 1.")
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(0.43, 1), (0.31, 1), (0.29, 0), (0.6, 0)])
+def test_shares_of_a_hundred_members_each(ours, expected):
+    """0.43 of 100 against others of 100: Newcombe's interval of the difference."""
+    low, high = wilson_interval(np.array([100 * ours]), 100)
+    own = {"p_s_high": ours, "p_s_high_lo": low[0], "p_s_high_hi": high[0]}
+    pair = pd.DataFrame([{"p_s_high_theirs": 0.43, **own}])
+    assert screening_text._n_same_share(pair) == expected
 
 
 def test_excluded_candidate_is_not_counted_as_ranked():
@@ -320,7 +331,7 @@ def test_ensemble_stands_beside_its_average_member():
     scores = ensemble_scores(ensemble_header(), ensemble_metrics(), calibration())
     text = ensembles_text([scores])
     assert line_of(text, "log10_G_VRH") == [
-        "log10_G_VRH (log10(GPa))", "0.0800", "0.0700 to 0.0900", "0.1200", "0.900",
+        "log10_G_VRH (log10(GPa))", "random", "0.0800", "0.0700 to 0.0900", "0.1200", "0.900",
         "0.1000 ± 0.0020", "20.0 %", "0.1500",
     ]  # fmt: skip
 
@@ -328,9 +339,18 @@ def test_ensemble_stands_beside_its_average_member():
 def test_calibration_stands_before_and_after():
     text = ensembles_text([ensemble_scores(ensemble_header(), ensemble_metrics(), calibration())])
     before, scaled, isotonic = (line_of(text, "log10_G_VRH", n) for n in (1, 2, 3))
-    assert before[1:4] == ["as predicted", "3", "0.2000"]
-    assert scaled[1:4] == ["std scaling", "-0.5000", "0.03120"]
-    assert isotonic[1:3] == ["isotonic", "-"]  # no density, no NLL
+    assert before[1:5] == ["random", "as predicted", "3", "0.2000"]
+    assert scaled[1:5] == ["random", "std scaling", "-0.5000", "0.03120"]
+    assert isotonic[2:4] == ["isotonic", "-"]  # no density, no NLL
+
+
+def test_ensembles_of_another_split_are_named_by_it():
+    scores = ensemble_scores(ensemble_header(), ensemble_metrics(), calibration())
+    other = {**scores, "split": {**scores["split"], "kind": "chemical_system"}}
+    assert export_screening.name_of(other) == "log10_G_VRH_chemical_system"
+    text = ensembles_text([scores, other])
+    assert "split chemical system, seed" in text
+    assert text.count("| chemical system |") == 1 + len(scores["calibration"])
 
 
 def test_ensemble_is_described_without_its_folders():
@@ -404,15 +424,6 @@ def test_screening_of_members_only_may_hold_no_dft(tmp_path):
     published().to_csv(tmp_path / "published.csv", index=False)
     with pytest.raises(RunError, match="DFT moduli took part; screen with --ignore-known"):
         export_screening.read_beside(run, results, tmp_path / "published.csv", run)
-
-
-def test_probability_figure_shows_both_curves_of_both_wavenumbers():
-    sizes = [2, 5, 10, 20]
-    names = [f"p_s_{k}_{what}" for k in ("low", "high") for what in ("deviation", "largest")]
-    curve = pd.DataFrame({"n_members": sizes, **{n: np.linspace(0.3, 0.1, 4) for n in names}})
-    (axes,) = export_screening.probability_figure(curve).axes
-    assert len(axes.lines) == 4
-    assert all(list(line.get_xdata()) == sizes for line in axes.lines)
 
 
 @pytest.fixture(scope="module")
