@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from raymat.errors import RunError
+from raymat.errors import RaymatError, RunError
 from raymat.screening.candidates import numbers_of
 from raymat.screening.criterion import Criterion
 from raymat.screening.plain_columns import to_arrow
@@ -52,10 +52,9 @@ def ranked_candidates(
         with duckdb.connect(scratch / "candidates.duckdb", config=config) as database:
             _store(tables, schema, database)
             ordered = database.sql(_query(schema, criterion)).to_arrow_reader(ROWS_AT_ONCE)
-            batches = (
-                pa.record_batch(batch.columns, schema.names).cast(schema) for batch in ordered
-            )
-            yield pa.RecordBatchReader.from_batches(schema, batches)
+            yield (pa.record_batch(batch.columns, schema.names).cast(schema) for batch in ordered)
+    except RaymatError:  # such as of a shard's file; some are RuntimeErrors, too
+        raise
     except (duckdb.Error, pa.ArrowException, RuntimeError) as cause:
         reason = str(cause).partition("\n")[0]
         if "nterrupted" in reason:  # DuckDB's word for Ctrl-C
