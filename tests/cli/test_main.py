@@ -71,7 +71,7 @@ def test_help_of_gpus_is_that_of_the_command(
     command: str, is_search: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main.run([command, "--help"])
-    assert ("per trial" in capsys.readouterr().out) == is_search
+    assert ("for each trial" in capsys.readouterr().out) == is_search
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
