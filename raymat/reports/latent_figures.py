@@ -121,7 +121,7 @@ def latent_figure(
     """Give the figure that `save_latent_map` saves."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.4, 6.8), layout="constrained")
+    figure = Figure(figsize=(10.0, 6.8), layout="constrained")
     axes = figure.subplots()
     inside = np.ones(found.n_candidates, dtype=np.bool_) if in_domain is None else in_domain
     is_inside = inside[found.candidate_rows]
@@ -137,7 +137,8 @@ def latent_figure(
             shown = "" if len(points) == n else f"{len(points):,} of "
             label = f"{name} ({shown}{n:,})"
             axes.scatter(*points.T, lw=0, alpha=0.8, rasterized=True, label=label, **style)
-    axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[], aspect="equal")
+    axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")  # the layout must be free to shape the axes
     axes.set_title(
         "Latent space (t-SNE: only neighborhoods mean something)", fontsize=11, loc="left"
     )
@@ -191,6 +192,7 @@ def _scaled(
 
 def _embed(vectors: Floats, seed: int) -> Floats:
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if len(vectors) < _FEWEST or not np.ptp(vectors, axis=0).any():
         raise DataError(
@@ -199,4 +201,7 @@ def _embed(vectors: Floats, seed: int) -> Floats:
         )
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     model = TSNE(init="pca", random_state=seed, perplexity=perplexity, n_jobs=1)
-    return np.asarray(model.fit_transform(vectors), dtype=np.float64)
+    # Its gradient takes every core whatever n_jobs says, and where others want the cores, too, its
+    # threads wait for each other most of the time.
+    with threadpool_limits(1):
+        return np.asarray(model.fit_transform(vectors), dtype=np.float64)

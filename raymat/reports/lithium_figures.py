@@ -39,6 +39,7 @@ LITHIUM_COLUMNS = frozenset(
     ]
 )
 POISSON, POISSON_BAND = 0.33, (0.2, 0.4)  # of the boundaries; most crystals lie in the band
+_BARS_UP_TO = 0.82  # of the height of a histogram; the legend has the rest
 _TAIL = 0.002  # share of the most unstable candidates that a histogram may leave out
 _GRID = 300
 
@@ -153,9 +154,15 @@ def lithium_histograms(results: ScreeningResults) -> "Figure":
     _draw_wavelengths(right, results)
     for axes in (left, middle, right):
         axes.set_ylabel("candidates")
-        axes.set_ylim(bottom=0.7)  # so that a single candidate has a bar
+        _leave_room_for_legend(axes)
         plain(axes)
     return figure
+
+
+def _leave_room_for_legend(axes: "Axes") -> None:
+    """Give the bars of a histogram the lower part of the axes; one candidate has a bar, too."""
+    low, high = 0.7, axes.get_ylim()[1]
+    axes.set_ylim(low, low * (high / low) ** (1 / _BARS_UP_TO))
 
 
 def _draw_chi(axes: "Axes", chi: Floats, wavenumber: str) -> None:
@@ -167,7 +174,7 @@ def _draw_chi(axes: "Axes", chi: Floats, wavenumber: str) -> None:
         axes.hist(
             chi[part], bins=bins.tolist(), color=color, edgecolor="white", lw=0.3, label=label
         )
-    axes.axvline(0.0, color=ORANGE, lw=1.2)
+    axes.axvline(0.0, ymax=_BARS_UP_TO, color=ORANGE, lw=1.2)
     beyond = f" ({n_beyond:,} beyond the right edge)" if n_beyond else ""
     axes.set(yscale="log", xlabel="mean χ (kJ mol⁻¹ nm⁻¹)", title=f"{wavenumber}{beyond}")
     axes.title.set_fontsize(10)
@@ -188,8 +195,9 @@ def _draw_wavelengths(axes: "Axes", results: ScreeningResults) -> None:
         bins = np.geomspace(0.999 * finite.min(), 1.001 * finite.max(), 51)
         axes.hist(finite, bins=bins.tolist(), color=NAVY, edgecolor="white", lw=0.3)
         text = f"median {np.median(finite):.2f} nm"
-        axes.axvline(float(np.median(finite)), color=AMBER, lw=1.6, linestyle="--", label=text)
-    axes.axvline(1.0, color=ORANGE, lw=1.2, label="1 nm")
+        look: dict[str, Any] = {"color": AMBER, "lw": 1.6, "linestyle": "--", "label": text}
+        axes.axvline(float(np.median(finite)), ymax=_BARS_UP_TO, **look)
+    axes.axvline(1.0, ymax=_BARS_UP_TO, color=ORANGE, lw=1.2, label="1 nm")
     axes.set(xscale="log", yscale="log", xlabel="mean critical wavelength (nm)")
     n_all = int(np.isposinf(wavelength).sum())
     title = f"without bound: some members in {n_unbounded:,}, all in {n_all:,} (not drawn)"
