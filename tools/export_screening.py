@@ -42,6 +42,7 @@ from raymat.reports.latent_figures import save_latent_map
 from raymat.reports.lithium_figures import LITHIUM_COLUMNS
 from raymat.reports.screening_figures import save_screening_figures
 from raymat.reports.screening_results import ScreeningResults
+from raymat.screening.paired_ensembles import find_fingerprint
 from raymat.tracking.run_directory import read_header
 from raymat.training.members import latent_vectors
 
@@ -91,6 +92,9 @@ def export(
     results = read_lithium_screening(screening)
     scores = {name: read_scores(run) for name, run in ensembles.items()}
     check_targets(read_header(screening), {n: found["target"] for n, found in scores.items()})
+    check_same_members(screening, ensembles)
+    if ensemble_only is not None:
+        check_same_members(ensemble_only, ensembles)
     beside = None
     if published is not None:
         beside = read_beside(screening, results, published, ensemble_only)
@@ -98,7 +102,10 @@ def export(
     drawn = dict(ensembles)
     for run in other_splits:
         found = read_scores(run)
-        scores[name_of(found)], drawn[name_of(found)] = found, run
+        name = name_of(found)
+        if name in scores:
+            raise DataError(f"{run} and {drawn[name]} are both of {name}; give one of them")
+        scores[name], drawn[name] = found, run
     write_tables(screening, results, scores, beside, out)
     names = list(dict.fromkeys(beside["material_id"])) if beside is not None else []
     save_figures(drawn, screening, results, out, highlighted=names)
@@ -123,6 +130,21 @@ def read_scores(run: Path) -> dict[str, Any]:
 def name_of(scores: Mapping[str, Any]) -> str:
     """Give the name of an ensemble that takes no part in the screening."""
     return f"{scores['target']}_{scores['split']['kind']}"
+
+
+def check_same_members(screening: Path, ensembles: Mapping[str, Path]) -> None:
+    """Refuse ensembles that are not the very ones that a screening asked.
+
+    Raises:
+        DataError: one is another.
+    """
+    known = read_header(screening).get("ensemble_sha256", {})
+    for name, run in ensembles.items():
+        if name in known and known[name] != find_fingerprint(run):
+            raise DataError(
+                f"{run}: not the {name} ensemble that {screening} was made with; give that one, or"
+                " screen again"
+            )
 
 
 def check_targets(header: Mapping[str, Any], targets: Mapping[str, str]) -> None:

@@ -240,7 +240,8 @@ def compare_in_words(beside: pd.DataFrame) -> str:
     """Say how many of the published candidates we rank, and how far the two ensembles agree."""
     is_ours = beside["by"].str.startswith("ours")
     published, ours = beside[~is_ours], beside[is_ours & (beside["reason"] == "")]
-    first = ours[ours["screening"] == "main"]
+    first = ours.reindex(columns=[*ours, "screening"]) if "screening" not in ours else ours
+    first = first[first["screening"] == "main"]
     said = f"Of {len(published)} published candidates, {len(first)} are ranked by us"
     if len(first):
         n_kept = int((first["p_s_high"] > _KEPT).sum())

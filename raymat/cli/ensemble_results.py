@@ -17,9 +17,9 @@ Metrics = dict[str, Any]
 _FILES = ("metrics.json", "calibration.json", "members.parquet", "predictions.parquet")
 _METHODS = {
     "before": "as the members spread",
-    "std_scaling": "std scaling (used)",
+    "std_scaling": "std scaling (std)",
     "isotonic": "isotonic",
-    "split_conformal": "split conformal",
+    "split_conformal": "split conformal (lower_90, upper_90)",
 }
 _COLUMNS = {
     "nll": "NLL",

@@ -76,7 +76,7 @@ ShardSize = Annotated[
         "--shard-size",
         min=1,
         metavar="N",
-        help="Candidates in one task; for multiples of 100 the numbers are the same bit by bit.",
+        help="Candidates in one task; for multiples of 100 members say the same bit by bit.",
     ),
 ]
 

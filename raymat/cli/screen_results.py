@@ -88,8 +88,9 @@ def say_counts(metrics: Metrics) -> list[str]:
 def _say_unknown(metrics: Metrics) -> list[str]:
     """Tell which filters could not be applied to how many of the ranked."""
     unknown = {name: n for name, n in metrics.get("filter_unknown", {}).items() if n}
-    told = ", ".join(f"{name} of {n:,}" for name, n in unknown.items())
-    lines = [f"passed filters whose column is empty: {told} ranked candidates"] if told else []
+    lines = [f"  {n:,}  {reason}" for reason, n in unknown.items()]
+    if lines:
+        lines.insert(0, "of the ranked, a filter could not be decided for want of a number:")
     if metrics.get("in_training"):
         lines.append(
             f"{metrics['in_training']:,} that members speak for are crystals that they learned from"

@@ -18,6 +18,7 @@ from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 from raymat.ensembles.finish import finish_ensemble, remove_leftovers
 from raymat.ensembles.record import EnsembleRecord
+from raymat.ensembles.stored import damaged_members
 from raymat.errors import ConfigError, RunError
 from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
@@ -149,7 +150,7 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
     )
     configs = [config.decided_by(inputs.crystals) for config in configs]
     _check_differ(configs, request, n_train=len(inputs.split.rows("train")))
-    record = EnsembleRecord.from_events(run.events(), request.members)
+    record = _record_of(run, request.members)
     with ray_session(request.address):
         check_folder_is_shared(run.path)
         resources = decide_resources(None, request.gpus)
@@ -173,6 +174,17 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
     return finish_ensemble(
         record, inputs, tables=tables, run=run, weighting=request.weights, selection=selection
     )
+
+
+def _record_of(run: RunDirectory, n_members: int) -> EnsembleRecord:
+    """Give how members fared so far; what no longer counts is told, and trained again."""
+    record = EnsembleRecord.from_events(run.events(), n_members)
+    for number, problem in damaged_members(run.path, record.ended).items():
+        del record.ended[number]
+        run.emit("warning", text=f"member {number} is trained again: {problem}")
+    for number in record.forgive():
+        run.emit("warning", text=f"member {number} has failed without diverging and is tried again")
+    return record
 
 
 def _check_differ(configs: list[TrialConfig], request: EnsembleRequest, *, n_train: int) -> None:

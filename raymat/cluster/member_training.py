@@ -131,7 +131,8 @@ class MemberTraining:
         except (DivergedError, ProcessDiedError, RayTaskError) as error:
             attempt = {"attempt": plan.attempt, "seed": plan.seed}
             reason = self._reason(plan, error)
-            self._log(record, MEMBER_FAILED, member=plan.number, **attempt, error=reason)
+            how = {"error": reason, "diverged": isinstance(error, DivergedError)}
+            self._log(record, MEMBER_FAILED, member=plan.number, **attempt, **how)
             again = plan.attempt + 1 < MAX_ATTEMPTS
             return self._plan(plan.number, plan.attempt + 1) if again else None
         store_member(self._describe(plan, trained), trained.result, plan.number, self.run)

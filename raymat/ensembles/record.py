@@ -45,7 +45,8 @@ class EnsembleRecord:
         if event["event"] == MEMBER_FAILED:
             known = self.failures.setdefault(event["member"], [])
             if event["attempt"] == len(known):  # an attempt may be logged again after a resume
-                known.append({"seed": event["seed"], "error": event["error"]})
+                attempt = {"seed": event["seed"], "error": event["error"]}
+                known.append({**attempt, "diverged": event.get("diverged", True)})
 
     @property
     def given_up(self) -> list[int]:
@@ -55,6 +56,20 @@ class EnsembleRecord:
             for member, failed in self.failures.items()
             if len(failed) >= MAX_ATTEMPTS and member not in self.ended
         )
+
+    def forgive(self) -> list[int]:
+        """Let members have their attempts back that were given up for no fault of theirs.
+
+        What diverged would diverge again; what a process or host did to a member need not be so
+        when the run is continued.
+
+        Returns:
+            Those members, ascending.
+        """
+        forgiven = [m for m in self.given_up if not self.failures[m][-1]["diverged"]]
+        for member in forgiven:
+            del self.failures[member]
+        return forgiven
 
     @property
     def n_retried(self) -> int:

@@ -10,9 +10,10 @@
 """
 
 import json
+import os
 import shutil
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,33 @@ def store_member(model: TrainedModel, result: FitResult, number: int, run: RunDi
         arrays["noise"] = result.noise
     try:
         np.savez(begun / OUTPUTS, **arrays)  # type: ignore[arg-type]  # numpy's own stub
+        _to_disk(*begun.iterdir(), begun)
         begun.replace(folder)
+        _to_disk(folder.parent)
     except OSError as cause:
         raise RunError(f"{folder}: the member cannot be written ({cause.strerror})") from cause
+
+
+def _to_disk(*paths: Path) -> None:
+    """Wait until files and folders would outlast a loss of power, as the log will say they do."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def damaged_members(run: Path, numbers: Iterable[int]) -> dict[int, str]:
+    """Give which of a run's stored members cannot be read, and what is wrong with each."""
+    found = {}
+    for number in numbers:
+        try:
+            load_model(run / MEMBERS / member_name(number))
+            read_outputs(run, [number])
+        except RaymatError as error:
+            found[number] = str(error)
+    return found
 
 
 def read_outputs(
@@ -210,7 +235,7 @@ def read_outputs(
                 values.append(stored["prediction"])
                 noise.extend([stored["noise"]] if "noise" in stored else [])
         except _DAMAGED as cause:
-            raise RunError(f"{path}: cannot be read ({cause}); start a new run") from cause
+            raise RunError(f"{path}: cannot be read ({cause})") from cause
     has_noise = len(noise) == len(values)
     if noise and not has_noise:
         warn(
@@ -308,7 +333,8 @@ def _read_learned(path: Path) -> frozenset[str] | None:
     if not path.exists():  # an ensemble that was copied without it still predicts
         return None
     split = pd.read_parquet(path, columns=["material_id", "part"])
-    return frozenset(split.loc[split["part"] != "test", "material_id"])
+    is_learned = split["part"].isin(["train", "validation"])
+    return frozenset(split.loc[is_learned, "material_id"])
 
 
 def _read_domain(path: Path) -> LatentDomain:

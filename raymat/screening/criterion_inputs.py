@@ -57,6 +57,7 @@ def check_columns(criterion: Criterion, given: Collection[str]) -> tuple[str, ..
     """
     absent = [name for name in criterion.columns if name not in given]
     needed = criterion.names_in("values", "require", "passes", "counts") | {criterion.rank.by}
+    needed |= criterion.list_if.names if criterion.list_if is not None else frozenset()
     for name in absent:
         if name in needed:
             hint = did_you_mean(name, [column for column in given if column not in FEATURES])

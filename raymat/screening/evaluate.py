@@ -12,6 +12,7 @@ from raymat.screening.candidates import column_values, filter_candidates, known_
 from raymat.screening.criterion import Criterion
 from raymat.screening.criterion_names import IN_DOMAIN
 from raymat.screening.judge import judge
+from raymat.screening.plain_columns import rename_candidates
 from raymat.screening.voices import Voices, known_voice, pair_members
 
 _IDENTITY = ("material_id", "formula")
@@ -94,7 +95,7 @@ def _divided(
     made = [judged[name] if name in judged else given[name] for name in (*listed, _SOURCE)]
     domain = [name for name in (IN_DOMAIN,) if name in given]
     rest = given.drop(columns=[*head, *domain, *(n for n in listed if n not in judged)])
-    rest = rest.rename(columns={n: f"candidate_{n}" for n in rest if n in judged or n == "rank"})
+    rest = rename_candidates(rest, [n for n in rest if n in judged or n == "rank"])
     table = pd.concat([given[head], *made, given[domain], rest], axis=1)
     is_out = reasons != ""
     excluded = columns.loc[is_out, head].assign(reason=reasons[is_out])

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.errors import DataError, RunError
-from raymat.screening.candidates import numbers_of
+from raymat.screening.candidates import column_values
 from raymat.screening.criterion import Criterion
 from raymat.screening.criterion_names import IN_TRAINING
 from raymat.screening.member_curve import probability_curve
@@ -121,9 +121,13 @@ class _Ranked:
     def __init__(self, criterion: Criterion) -> None:
         self.criterion = criterion
         self.n = Counter[str]()
-        filtered = {name for rule in criterion.exclude.values() for name in rule.names}
         known = {name for rule in criterion.known.values() for name in rule.names}
-        self.unknown = dict.fromkeys(sorted((filtered - known) & set(criterion.columns)), 0)
+        self.filters = {
+            reason: rule
+            for reason, rule in criterion.exclude.items()
+            if (rule.names & set(criterion.columns)) - known
+        }
+        self.unknown = dict.fromkeys(self.filters, 0)
 
     def count(self, table: pd.DataFrame) -> None:
         """Take some candidates in."""
@@ -133,8 +137,10 @@ class _Ranked:
         self.n["outside_domain"] += int((~table["in_domain"]).sum())  # NA is neither
         if IN_TRAINING in table:
             self.n["in_training"] += int((table[IN_TRAINING] & by_members).sum())
-        for name in self.unknown:
-            self.unknown[name] += int(np.isnan(numbers_of(table, name)).sum())
+        values = column_values(self.criterion, table)
+        for reason, rule in self.filters.items():
+            decided = np.broadcast_to(rule.evaluate(values), len(table))
+            self.unknown[reason] += int(np.isnan(decided).sum())
 
     def to_dict(self) -> dict[str, Any]:
         """Give the counts as `metrics.json` has them."""

@@ -35,12 +35,15 @@ def probability_curve(
         One row per number of members: ``n_members, n_draws`` and, for every probability of the
         criterion, its ``_mean`` over candidates and random draws, ``_mean_std`` of that between
         draws, the mean absolute ``_deviation`` over both, and the ``_largest`` over candidates of
-        the mean deviation over draws. No rows where no member speaks, or there are only two.
+        the mean deviation over draws. No rows where no member speaks, there are only two,
+        or the criterion has no probability.
 
     Raises:
         RunError: the files of a shard cannot be used.
     """
     names = list(criterion.passes)
+    if not names:
+        return pd.DataFrame({"n_members": [], "n_draws": []})
     header = ["n_members", "n_draws", *(f"{name}_{end}" for name in names for end in _ENDINGS)]
     predictions, columns = _some_candidates(criterion, shards, weights)
     n_members = len(next(iter(weights.values())))

@@ -5,6 +5,8 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from raymat.ensembles.stored import (
     DESCRIPTION,
     DOMAIN,
@@ -16,6 +18,7 @@ from raymat.ensembles.stored import (
 from raymat.errors import ConfigError, RunError
 
 MIN_SHARE_TRAINED = 0.5  # of the planned members; an ensemble of what is left is none
+MIN_SHARE_PAIRED = 0.5  # of an ensemble's weight
 
 
 def load_ensembles(folders: Mapping[str, str]) -> dict[str, Ensemble]:
@@ -40,6 +43,15 @@ def load_ensembles(folders: Mapping[str, str]) -> dict[str, Ensemble]:
             " n of one is paired with member n of the others, so train them with the same"
             " --members, and all of them with equal weights"
         )
+    for name, ensemble in found.items():
+        kept = ensemble.weights[[number in common for number in ensemble.numbers]].sum()
+        # Members of equal weight stand for each other; chosen ones do not.
+        if np.ptp(ensemble.weights) > 0 and kept < MIN_SHARE_PAIRED:
+            raise ConfigError(
+                f"{ensemble.folder} ('{name}'): the {len(common)} members that count in all"
+                f" ensembles hold {kept:.0%} of its weight, so they are not what was scored and"
+                " calibrated; train the ensembles with the same --members, and with --equal"
+            )
     return {name: ensemble.take(common) for name, ensemble in found.items()}
 
 

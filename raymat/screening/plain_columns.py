@@ -20,6 +20,17 @@ def plain_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{str(name): table[name].map(_text) for name in mixed})
 
 
+def rename_candidates(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """Give columns that a candidate brought a name that is free, beginning with ``candidate_``."""
+    new = {}
+    for name in names:
+        free = f"candidate_{name}"
+        while free in table:
+            free = f"candidate_{free}"
+        new[name] = free
+    return table.rename(columns=new)
+
+
 def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Join tables of shards row by row; types may differ between them.
 

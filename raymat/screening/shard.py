@@ -21,6 +21,7 @@ from raymat.screening.criterion import Criterion
 from raymat.screening.criterion_names import IN_DOMAIN, IN_TRAINING
 from raymat.screening.evaluate import Evaluated, evaluate
 from raymat.screening.lithium_interface import molar_volume_ratio
+from raymat.screening.plain_columns import rename_candidates
 
 Rows = NDArray[np.int64]
 BLOCK = 100  # rows of a source; some 3,000 sites, a few batches
@@ -118,7 +119,7 @@ def _columns(crystals: CrystalSet) -> pd.DataFrame:
     # What is found out of a structure anyway is not repeated; what else is made here must not
     # hide a column of that name.
     given = given.drop(columns=[name for name in own if name in given])
-    return own.join(given.rename(columns={name: f"candidate_{name}" for name in _MADE}))
+    return own.join(rename_candidates(given, [name for name in _MADE if name in given]))
 
 
 def _add_volume_ratio(

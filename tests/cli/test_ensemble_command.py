@@ -359,7 +359,7 @@ def test_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert "Spread: recalibrated on 15 validation rows; scored on 15 test rows" in out
     assert "validation rows also chose what a member is" in out
     assert "without spread" not in out
-    for method in ("as the members spread", "std scaling (used)", "isotonic", "split conformal"):
+    for method in ("as the members spread", "std scaling (std)", "isotonic", "split conformal"):
         assert method in out
     assert "rank correlation of error and spread: " in out
     assert "predict with it: raymat predict --model run CRYSTALS" in out

@@ -245,6 +245,25 @@ def test_interrupted_ensemble_ends_like_an_uninterrupted_one(run: Run, folder: P
     assert all(again.weights(number) == run.weights(number) for number in range(MEMBERS))
 
 
+def test_torn_member_is_trained_again(run: Run, folder: Path) -> None:
+    path = folder / "torn"
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        ensemble(request_for(concurrency=1), path, listeners=(InterruptAfter(3),))
+    outputs, weights = (
+        path / "members" / name for name in ("0000/outputs.npz", "0002/model.safetensors")
+    )
+    outputs.write_bytes(outputs.read_bytes()[:100])
+    weights.write_bytes(b"")
+    heard: list[Event] = []
+    again = Run(path, resume_ensemble(path, listeners=(heard.append,)), heard)
+    told = [event["text"] for event in of_kind(heard, "warning")]
+    assert [text.split(":")[0] for text in told] == [
+        f"member {number} is trained again" for number in (0, 2)
+    ]
+    assert again.metrics == run.metrics
+    pd.testing.assert_frame_equal(again.predictions, run.predictions, check_exact=True)
+
+
 def test_scored_run_has_only_to_be_called_complete(run: Run, folder: Path) -> None:
     (run.path / "members" / "0000" / "outputs.npz").touch()  # killed before it was removed
     (run.path / "trials").mkdir()

@@ -383,6 +383,19 @@ def test_members_without_weight_take_no_part(study: Study, tmp_path: Path) -> No
         load_ensembles({**study.folders, "shear": str(alone)})
 
 
+def test_chosen_members_are_not_screened_without_most_of_their_weight(
+    study: Study, tmp_path: Path
+) -> None:
+    shares = {BULK: [0.6, 0.2, 0.2] + 5 * [0.0], SHEAR: [0.0, 0.5, 0.4, 0.1] + 4 * [0.0]}
+    bulk, shear = (
+        str(write_ensemble(tmp_path / target, target, weights=weights))
+        for target, weights in shares.items()
+    )
+    with pytest.raises(ConfigError, match=r"\('bulk'\): the 2 members that .* hold 40% of its"):
+        load_ensembles({"bulk": bulk, "shear": shear})
+    assert load_ensembles({**study.folders, "bulk": bulk})["bulk"].weights.max() == 0.6
+
+
 def write_json(crystals: CrystalSet, path: Path) -> None:
     """Write records as a user has them, whose cells may be of any kind."""
     records = []

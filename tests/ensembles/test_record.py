@@ -64,6 +64,18 @@ def test_attempt_that_is_logged_again_counts_once() -> None:
     assert found.missing()[1] == (1, 1)
 
 
+def test_only_who_diverged_stays_given_up() -> None:
+    died = {"error": "a process of the run died 4 times", "diverged": False}
+    log = [failed(1, 0), failed(1, 1), failed(2, 0), failed(3, 0), failed(3, 1)]
+    log[1] |= died  # diverged first, then met with an accident
+    log[2] |= died
+    found = record(ended(0), *log)
+    assert found.given_up == [1, 3]
+    assert found.forgive() == [1]
+    assert found.given_up == [3]
+    assert found.missing() == [(1, 0), (2, 1)]
+
+
 def test_table_has_every_member_that_was_trained_or_given_up() -> None:
     log = (ended(2, val_score=0.5), failed(1, 0, "first"), failed(1, 1, "second"), ended(0))
     table = record(*log).table("val_mae")

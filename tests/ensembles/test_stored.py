@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_ensembles import Made, make_ensemble, write_sixty
 
 from raymat.ensembles.recalibration import StdScaling
 from raymat.ensembles.stored import (
+    damaged_members,
     is_ensemble,
     load_ensemble,
     predict_together,
@@ -88,6 +90,26 @@ def test_everything_comes_back(made: Made) -> None:
     assert ensemble.intervals.scores.tolist() == conformal["scores"]
     met = np.concatenate([made.rows("train"), made.rows("validation")])
     assert ensemble.learned_from == set(made.inputs.crystals.material_ids[met])
+
+
+def test_rows_that_nobody_used_were_not_learned_from(made: Made, tmp_path: Path) -> None:
+    copy = shutil.copytree(made.path, tmp_path / "copy")
+    split = pd.read_parquet(copy / "split.parquet")
+    unused = split.loc[split["part"] == "train", "material_id"].iloc[0]
+    split.loc[split["material_id"] == unused, "part"] = "unused"
+    split.to_parquet(copy / "split.parquet")
+    before, after = (load_ensemble(path).learned_from for path in (made.path, copy))
+    assert before is not None
+    assert after == before - {unused}
+
+
+def test_damaged_members_are_found(made: Made, tmp_path: Path) -> None:
+    copy = shutil.copytree(made.path, tmp_path / "copy")
+    (copy / "members" / "0001" / "model.safetensors").write_bytes(b"torn")
+    (copy / "members" / "0003" / "model.json").unlink()
+    found = damaged_members(copy, [0, 1, 3])
+    assert {1, 3} <= set(found)
+    assert "0001" in found[1]
 
 
 def test_predictions_are_those_of_the_run_and_of_each_member_alone(made: Made) -> None:
@@ -265,7 +287,7 @@ def test_damaged_outputs_are_one_line(made: Made, tmp_path: Path, size: int) -> 
     noise = read_outputs(run.path, [0]).noise
     np.testing.assert_array_equal(noise, [[1.0, 1.0]])
     cut("members/0000/outputs.npz", size)(run.path)
-    with pytest.raises(RunError, match=r"outputs\.npz: cannot be read .*; start a new run"):
+    with pytest.raises(RunError, match=r"outputs\.npz: cannot be read"):
         read_outputs(run.path, [0])
 
 

@@ -269,6 +269,13 @@ def test_columns_that_values_read_may_not():
         match=r"reads the column 'e_above_hull', which .* not have; did you mean 'e_hull'",
     ):
         check_columns(criterion, ["band_gap", "e_hull"])
+    listed = parse(
+        list_if="p_wide > 0.5 and e_above_hull < 0.05",
+        passes={"p_wide": "gap > 1"},
+        rank={"by": "p_wide"},
+    )
+    with pytest.raises(ConfigError, match="reads the column 'e_above_hull'"):
+        check_columns(listed, [])
     by_column = parse(rank={"by": "e_above_hull"})
     with pytest.raises(ConfigError, match="reads the column 'e_above_hull'"):
         check_columns(by_column, [])

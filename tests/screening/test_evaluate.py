@@ -141,6 +141,9 @@ def test_columns_stand_in_the_order_of_the_contract():
         "band_gap",
         "candidate_bulk_gpa",
     ]
+    both = lithium(columns.assign(candidate_bulk_gpa=1.0)).table
+    assert list(both)[-2:] == ["candidate_candidate_bulk_gpa", "candidate_bulk_gpa"]
+    assert both[list(both)[-2:]].to_numpy().tolist() == [[7.0, 1.0]]
 
 
 def test_every_candidate_is_judged_or_excluded_once():

@@ -92,7 +92,7 @@ def test_metrics_count_everybody(run: tuple[Path, dict[str, Any]]) -> None:
         "known": int((table["source"] == "dft").sum()),
         "outside_domain": int((~table["in_domain"]).sum()),
         "in_training": 0,  # these shards do not say
-        "filter_unknown": {"energy": 0},
+        "filter_unknown": {"unstable": 0},
         "excluded": n_unstable + 1,
         "rejected": 1,
         "reasons": {"unstable": n_unstable, "not finite": 1},
@@ -109,8 +109,15 @@ def test_what_filters_and_members_do_not_know_is_counted(tmp_path: Path) -> None
         table = shard.table.assign(in_training=learned, energy=energy)
         log_shard(run, 0, replace(shard, table=table))
         metrics = finish(run, 1)
-    assert metrics["filter_unknown"] == {"energy": 10}
+    assert metrics["filter_unknown"] == {"unstable": 10}
     assert metrics["in_training"] == int((learned & (table["source"] == "ensemble")).sum())
+
+
+def test_criterion_without_a_probability_has_no_curve() -> None:
+    plain = replace(WIDE, passes={})
+    empty = curve_module.probability_curve(plain, StoredShards(Path(), {}), {"gap": EQUAL})
+    assert list(empty) == ["n_members", "n_draws"]
+    assert empty.empty
 
 
 @pytest.mark.parametrize("size", [11, 130])

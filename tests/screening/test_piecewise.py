@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import make_crystal
 
 from raymat.data.crystals import Crystal, CrystalSet
-from raymat.errors import ConfigError
+from raymat.errors import ConfigError, RunError
 from raymat.screening.piecewise import screen_piecewise
 from raymat.screening.shard import ScreenedShard
 
@@ -42,7 +43,7 @@ class Screen:
 
 
 @pytest.mark.parametrize(
-    "broken", [(), ("mp-3",), ("mp-0", "mp-12"), tuple(f"mp-{k}" for k in range(13))]
+    "broken", [(), ("mp-3",), ("mp-0", "mp-12"), tuple(f"mp-{k}" for k in range(12))]
 )
 def test_only_what_breaks_is_left_out(broken: tuple[str, ...]) -> None:
     crystals, rows = many(13), np.arange(100, 113)
@@ -69,3 +70,19 @@ def test_only_what_breaks_is_left_out(broken: tuple[str, ...]) -> None:
 def test_error_of_ours_ends_the_run() -> None:
     with pytest.raises(ConfigError, match="simplex"):
         screen_piecewise(many(4), np.arange(4), Screen("mp-1", error=ConfigError))
+
+
+def test_where_everybody_breaks_no_crystal_is_at_fault() -> None:
+    everybody = [f"mp-{k}" for k in range(13)]
+    with pytest.raises(RunError, match=r"none of 13 candidates can be screened on .*: ValueError"):
+        screen_piecewise(many(13), np.arange(13), Screen(*everybody))
+    alone = screen_piecewise(many(1), np.arange(1), Screen("mp-0"))
+    assert len(alone.excluded) == 1
+
+
+@pytest.mark.parametrize("error", [OSError, ImportError, MemoryError, torch.OutOfMemoryError])
+def test_machine_at_fault_ends_the_run(error: type[Exception]) -> None:
+    screen = Screen("mp-1", error=error)
+    with pytest.raises(RunError, match=f"on .*: {error.__name__}: QH6154 .* then resume the run"):
+        screen_piecewise(many(4), np.arange(4), screen)
+    assert screen.calls == 1

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from screening_text import (
 from raymat.ensembles.stored import load_ensemble
 from raymat.errors import DataError, RunError
 from raymat.reports.screening_results import ScreeningResults
+from raymat.screening.paired_ensembles import find_fingerprint
 from raymat.screening.probability import wilson_interval
 
 NAN = math.nan
@@ -384,6 +386,15 @@ def test_swapped_ensembles_are_refused():
     swapped = {"bulk": "log10_G_VRH", "shear": "log10_K_VRH"}
     with pytest.raises(DataError, match="given as bulk learned log10_G_VRH"):
         export_screening.check_targets(screening_header(), swapped)
+
+
+def test_other_ensembles_than_those_of_the_screening_are_refused(ensemble_of_sixty, tmp_path):
+    run = ensemble_of_sixty[0].path
+    for sha, is_same in ((find_fingerprint(run), True), ("0" * 64, False)):
+        header = {"ensemble_sha256": {"bulk": sha}}
+        (tmp_path / "run.json").write_text(json.dumps(header), encoding="utf-8")
+        with nullcontext() if is_same else pytest.raises(DataError, match="not the bulk ensemble"):
+            export_screening.check_same_members(tmp_path, {"bulk": run, "shear": run})
 
 
 def write_screening(folder: Path, rows: pd.DataFrame) -> Path:
