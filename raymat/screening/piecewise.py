@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from raymat.data.composition import reduced_formulas
@@ -13,15 +12,13 @@ from raymat.data.crystals import CrystalSet
 from raymat.errors import RaymatError, RunError
 from raymat.screening.plain_columns import join_tables
 from raymat.screening.shard import ScreenedShard
+from raymat.training.device import DEVICE_ERRORS
 
 Rows = NDArray[np.int64]
 
 
 # What is wrong with the machine is not wrong with a crystal.
-_OF_THE_MACHINE = (
-    *(OSError, ImportError, MemoryError),
-    *(torch.AcceleratorError, torch.OutOfMemoryError),
-)
+_OF_THE_MACHINE = (OSError, ImportError, MemoryError, *DEVICE_ERRORS)
 _TELLING = 10  # candidates; where so many break, and nobody does not, no crystal is at fault
 
 
