@@ -1,0 +1,133 @@
+"""Explanations: grown graphs that a classifier is sure of, tried until there is one."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from raymat.explain.generate import GrowConfig, Scorer, grow
+from raymat.explain.growing_graphs import GrowingGraphs
+from raymat.explain.rules import Rules
+from raymat.features.coarse_graphs import LABEL_KINDS, N_LABELS, LabelKind
+
+SURE = 0.8  # a probability must be larger
+FEWEST_NODES = 2  # one node is no explanation
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a set of explanations is grown for.
+
+    Attributes:
+        labels: what nodes are labelled with.
+        target_class: 0 (low) or 1 (high).
+        member: which of the classifiers of these labels is explained.
+    """
+
+    labels: LabelKind
+    target_class: int
+    member: int = 0
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One graph that a classifier is sure of.
+
+    Attributes:
+        number: which of its class's explanations it is, from 0.
+        seed: that it was grown from; with classifier and class it gives the graph again.
+        nodes: labels as chemists count them: group 1-18, or period 1-7.
+        edges: pairs of node places, the smaller first, ascending.
+        probability: of the class, by the coarse classifier.
+        attempts: policies trained until there was one; the last gave it.
+        probability_full: of the class, by the full model with the blanks filled in; None without.
+    """
+
+    number: int
+    seed: int
+    nodes: tuple[int, ...]
+    edges: tuple[tuple[int, int], ...]
+    probability: float
+    attempts: int
+    probability_full: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> "Explanation":
+        """Read what `to_dict` gave."""
+        edges = tuple((int(a), int(b)) for a, b in content["edges"])
+        return Explanation(**{**content, "nodes": tuple(content["nodes"]), "edges": edges})
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How the search for some explanations went.
+
+    Attributes:
+        explanations: those that were found.
+        n_failed: explanations that were given up after `max_attempts` policies.
+        n_attempts: policies trained in all.
+        best_rejected: highest probability of a graph that was not taken; None if there was none.
+    """
+
+    explanations: list[Explanation]
+    n_failed: int
+    n_attempts: int
+    best_rejected: float | None
+
+
+def explanation_seed(seed: int, task: Task, number: int, attempt: int) -> int:
+    """Give the seed of an attempt, 32 bits; no two of a run resemble each other."""
+    place = [LABEL_KINDS.index(task.labels), task.target_class, task.member, number, attempt]
+    return int(np.random.SeedSequence([seed, *place]).generate_state(1)[0])
+
+
+def find_explanations(
+    task: Task,
+    numbers: Sequence[int],
+    score: Scorer,
+    *,
+    seed: int,
+    rules: Rules,
+    config: GrowConfig,
+    max_attempts: int,
+) -> Attempts:
+    """Grow graphs side by side until each is one that the classifier is sure of.
+
+    A graph counts if its probability is above `SURE` and it has at least two nodes. Else another
+    policy is trained from another seed, until `max_attempts` have been.
+    """
+    found, left, n_attempts, rejected = list[Explanation](), list(numbers), 0, list[float]()
+    for attempt in range(max_attempts):
+        seeds = [explanation_seed(seed, task, number, attempt) for number in left]
+        if not seeds:
+            break
+        grown = grow(seeds, score, n_labels=N_LABELS[task.labels], rules=rules, config=config)
+        n_attempts += len(seeds)
+        again = []
+        for row, (number, own) in enumerate(zip(left, seeds, strict=True)):
+            probability = float(grown.probability[row])
+            if probability > SURE and int(grown.graphs.n_nodes[row]) >= FEWEST_NODES:
+                nodes, edges = read_graph(grown.graphs, row)
+                found.append(Explanation(number, own, nodes, edges, probability, attempt + 1))
+            else:
+                again.append(number)
+                rejected.append(probability)
+        left = again
+    return Attempts(
+        sorted(found, key=lambda e: e.number), len(left), n_attempts, max(rejected, default=None)
+    )
+
+
+def read_graph(
+    graphs: GrowingGraphs, row: int
+) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """Give the labels, counted from 1, and the edges of one graph."""
+    n = int(graphs.n_nodes[row])
+    nodes = tuple(label + 1 for label in graphs.labels[row, :n].tolist())
+    pairs = np.argwhere(np.triu(graphs.adjacency[row].numpy(), 1)).tolist()
+    return nodes, tuple((a, b) for a, b in pairs)
