@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from raymat.explain.generate import GrowConfig, Scorer, grow
+from raymat.explain.generate import GrowConfig, Scorer, grow, is_sure
 from raymat.explain.growing_graphs import GrowingGraphs
 from raymat.explain.rules import Rules
 from raymat.features.coarse_graphs import LABEL_KINDS, N_LABELS, LabelKind
-
-SURE = 0.8  # a probability must be larger
-FEWEST_NODES = 2  # one node is no explanation
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def find_explanations(
 ) -> Attempts:
     """Grow graphs side by side until each is one that the classifier is sure of.
 
-    A graph counts if its probability is above `SURE` and it has at least two nodes. Else another
+    A graph counts if `is_sure` says so. Else another
     policy is trained from another seed, until `max_attempts` have been.
     """
     found, left, n_attempts, rejected = list[Explanation](), list(numbers), 0, list[float]()
@@ -107,11 +104,12 @@ def find_explanations(
         if not seeds:
             break
         grown = grow(seeds, score, n_labels=N_LABELS[task.labels], rules=rules, config=config)
+        taken = is_sure(grown.graphs, grown.probability)
         n_attempts += len(seeds)
         again = []
         for row, (number, own) in enumerate(zip(left, seeds, strict=True)):
             probability = float(grown.probability[row])
-            if probability > SURE and int(grown.graphs.n_nodes[row]) >= FEWEST_NODES:
+            if taken[row]:
                 nodes, edges = read_graph(grown.graphs, row)
                 found.append(Explanation(number, own, nodes, edges, probability, attempt + 1))
             else:

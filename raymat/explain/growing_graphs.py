@@ -73,6 +73,14 @@ class GrowingGraphs:
             torch.where(condition[:, None, None], self.adjacency, other.adjacency),
         )
 
+    def put(self, rows: Tensor, others: "GrowingGraphs") -> "GrowingGraphs":
+        """Give these graphs with `others` in the places `rows`."""
+        return GrowingGraphs(
+            self.labels.index_copy(0, rows, others.labels),
+            self.n_nodes.index_copy(0, rows, others.n_nodes),
+            self.adjacency.index_copy(0, rows, others.adjacency),
+        )
+
     def grow(self, start: Tensor, end: Tensor) -> "tuple[GrowingGraphs, Tensor]":
         """Add one edge to each graph.
 

@@ -71,6 +71,11 @@ class Policies(nn.Module):
             if not name.startswith("conv"):
                 self.weights[f"{name}_bias"] = nn.Parameter(torch.zeros(len(rngs), 1, n_out))
 
+    def keep(self, rows: Tensor) -> None:
+        """Leave only the policies `rows`."""
+        for name, weight in self.of(rows).items():
+            self.weights[name] = nn.Parameter(weight.detach())
+
     def of(self, rows: Tensor) -> dict[str, Tensor]:
         """Give the weights of the policies `rows`."""
         return {name: weight[rows] for name, weight in self.weights.items()}

@@ -33,7 +33,7 @@ class CoarseScorer:
         return len(self._known)
 
     def __call__(self, graphs: GrowingGraphs) -> Tensor:
-        """Give (n_graphs,) probabilities, rounded to `DECIMALS`."""
+        """Give (n_graphs,) probabilities in float64, rounded to `DECIMALS`."""
         keys = graph_keys(graphs)
         self.n_asked += len(keys)
         if len(self._known) + len(keys) > MOST_REMEMBERED:
@@ -42,7 +42,7 @@ class CoarseScorer:
         if new:
             scored = score_graphs(self.classifier, graphs.take(torch.tensor(list(new.values()))))
             self._known.update(zip(new, scored[:, self.target_class].tolist(), strict=True))
-        return torch.tensor([self._known[key] for key in keys])
+        return torch.tensor([self._known[key] for key in keys], dtype=torch.float64)
 
 
 @torch.inference_mode()

@@ -19,8 +19,8 @@ from raymat.explain.coarse_training import (
     save_coarse,
     train_coarse,
 )
-from raymat.explain.explanations import SURE, Task, explanation_seed
-from raymat.explain.generate import GrowConfig, grow
+from raymat.explain.explanations import Task, explanation_seed
+from raymat.explain.generate import SURE, GrowConfig, grow
 from raymat.explain.growing_graphs import GrowingGraphs
 from raymat.explain.rules import Rules
 from raymat.explain.scoring import CoarseScorer, score_graphs

@@ -14,6 +14,7 @@ from raymat.explain.generate import (
     _clip,
     _Growth,
     grow,
+    is_sure,
     step_reward,
 )
 from raymat.explain.growing_graphs import NO_NODE
@@ -155,3 +156,47 @@ def test_gradients_are_clipped_policy_by_policy():
 def test_sizes_must_make_sense(field):
     with pytest.raises(ValueError, match=field):
         GrowConfig(**{field: 0})
+
+
+def of_three_nodes(graphs):
+    """A score that is sure of graphs with just three nodes."""
+    return torch.where(graphs.n_nodes == 3, 0.9, 0.6)
+
+
+def test_latest_sure_graph_is_taken_or_else_the_last():
+    """The same policies either way: only what is taken of their episodes differs."""
+    config = GrowConfig(episodes=6, steps=3, rollouts=2)
+    sure = grow_some(range(20), config, score=of_three_nodes)
+    last = grow_some(range(20), GrowConfig(**{**config.model_dump(), "take": "last"}),
+                     score=of_three_nodes)  # fmt: skip
+    assert torch.equal(sure.rewards, last.rewards)
+    ends_sure, was_sure = (is_sure(g.graphs, g.probability) for g in (last, sure))
+    assert was_sure[ends_sure].all()
+    assert was_sure.sum() > ends_sure.sum()
+    same = ends_sure | ~was_sure
+    assert torch.equal(sure.graphs.labels[same], last.graphs.labels[same])
+    assert torch.equal(sure.probability[same], last.probability[same])
+
+
+def no_graph_of_label_1(graphs):
+    """A score for which a graph that begins with label 1 is hopeless."""
+    return torch.where(graphs.labels[:, 0] == 1, 0.0, 0.7)
+
+
+def test_policy_that_is_stuck_is_given_up_and_others_do_not_notice():
+    config = GrowConfig(episodes=5, steps=4, rollouts=2, give_up_after=2)
+    patient = GrowConfig(**{**config.model_dump(), "give_up_after": None})
+    found, whole = (grow_some(range(12), c, score=no_graph_of_label_1) for c in (config, patient))
+    is_stuck = found.graphs.labels[:, 0] == 1
+    assert 0 < is_stuck.sum() < 12
+    assert torch.equal(found.graphs.labels, whole.graphs.labels)
+    assert torch.equal(found.graphs.adjacency, whole.graphs.adjacency)
+    assert found.rewards[2:, is_stuck].isnan().all()
+    assert torch.equal(found.rewards[:, ~is_stuck], whole.rewards[:, ~is_stuck])
+
+
+def test_growth_ends_when_all_are_stuck():
+    config = GrowConfig(episodes=5, steps=4, rollouts=2, give_up_after=1)
+    found = grow_some([1, 2], config, score=lambda graphs: torch.zeros(len(graphs)))
+    assert found.graphs.n_nodes.tolist() == [1, 1]
+    assert found.rewards[1:].isnan().all()
