@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": ("raymat.cli.compare", "Compare models on the same splits, default and tuned."),
     "ensemble": ("raymat.cli.ensemble", "Train many members; score and calibrate their spread."),
     "screen": ("raymat.cli.screen", "Rank candidates by how probably they pass a criterion."),
+    "explain": ("raymat.cli.explain", "Grow graphs that a classifier is sure about (XGNN)."),
     "predict": ("raymat.cli.predict", "Predict a property of crystals with a trained model."),
     "data": ("raymat.cli.data", "Bring crystals in, check them, look at them."),
 }

@@ -140,6 +140,27 @@ def _continue_compare(run: Path, header: dict[str, Any], quiet: bool, finish: bo
         show_comparison(plan, run, command=say_command(header["argv"]))
 
 
+def _continue_explain(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
+    del header, finish
+    from raymat.cli.explain import show_result
+    from raymat.cli.explain_progress import ExplainProgress
+    from raymat.cli.runs import running
+
+    progress = ExplainProgress(quiet=quiet)
+    with running(run, progress):
+        from raymat.cluster.explain import resume_explain
+
+        metrics = resume_explain(run, listeners=(progress,))
+    show_result(metrics, run)
+
+
+def _show_explanations_again(run: Path, header: dict[str, Any]) -> None:
+    del header
+    from raymat.cli.explain import show_result
+
+    show_result(read_metrics(run), run)
+
+
 def _show_comparison_again(run: Path, header: dict[str, Any]) -> None:
     """Write the report of a complete comparison once more, as by a newer version."""
     from raymat.cli.compare import say_command, show_comparison
@@ -184,10 +205,12 @@ _CONTINUE: dict[str, Callable[[Path, dict[str, Any], bool, bool], None]] = {
     "ensemble": _continue_ensemble,
     "screen": _continue_screen,
     "compare": _continue_compare,
+    "explain": _continue_explain,
 }
 # What is drawn and printed at the end can be had again: a run may be killed in the middle of it.
 _SHOW_AGAIN: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "ensemble": _show_ensemble_again,
     "screen": _show_screening_again,
     "compare": _show_comparison_again,
+    "explain": _show_explanations_again,
 }

@@ -48,7 +48,7 @@ def train_member(
     trial = Trial(config, own, seed=plan.seed, folder=folder, device=device)
     while not trial.finished:
         trial.step()
-        (folder / _EPOCH_FILE).write_text(str(trial.fit.epoch), encoding="ascii")
+        note_epoch(folder, trial.fit.epoch)
     result = conclude(trial.fit)
     _check_finite(result)
     facts = trial.facts()
@@ -79,8 +79,13 @@ def _check_finite(result: FitResult) -> None:
         )
 
 
+def note_epoch(folder: Path, epoch: int) -> None:
+    """Write down how many epochs the model that trains in a folder has finished."""
+    (folder / _EPOCH_FILE).write_text(str(epoch), encoding="ascii")
+
+
 def epochs_done(folder: Path) -> int:
-    """Give how many epochs the member that trains in a folder has finished."""
+    """Give how many epochs the model that trains in a folder has finished."""
     try:
         return int((folder / _EPOCH_FILE).read_text(encoding="ascii") or 0)
     except (FileNotFoundError, ValueError):  # not begun; or caught in the middle of a write

@@ -24,6 +24,7 @@ _BEGINNINGS = (
     "trial_started",
     "cell_started",
     "member_started",
+    "classifiers_started",
     "screening_started",  # tasks may write their files before the first of them has ended
 )
 PACKAGES = (

@@ -1,0 +1,107 @@
+"""Progress of an explanation run on the terminal: classifiers, explanations, time left."""
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from raymat.cli.live import STATUS_EVERY_S, LiveProgress, bar
+from raymat.cli.progress_text import say_data, say_duration, say_features
+
+if TYPE_CHECKING:
+    from raymat.tracking.events import Event
+
+
+class ExplainProgress(LiveProgress):
+    """A listener that shows an explanation run; use as a context manager around it."""
+
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+        super().__init__(quiet=quiet, console=console)
+        self.done, self.failed, self.attempts = 0, 0, 0
+        self.running: dict[str, int] = {}  # classifier -> epochs done
+        self.epochs = 1
+        self._done_before = 0
+        self._started = time.time()
+
+    def status(self) -> str:
+        """Give everything in one line."""
+        if not self.total:
+            trained = ", ".join(f"{n} epoch {e}/{self.epochs}" for n, e in self.running.items())
+            return f"{self.phase}: {trained}" if trained else self.phase
+        failed = f", {self.failed} given up" if self.failed else ""
+        counts = f"{self.done} of {self.total} explanations{failed}, {self.attempts} policies"
+        return f"{counts}; {self.say_time(time.time())}"
+
+    def render(self) -> RenderableType:
+        """Draw the live display: bar, counts, times; or the classifiers being trained."""
+        head = Text.assemble(("explain", "bold"), "  ", self.phase)
+        if not self.total:
+            lines = [
+                Text(f"  {name}  epoch {epoch} of {self.epochs}", style="dim")
+                for name, epoch in self.running.items()
+            ]
+            return Group(head, *lines)
+        return Group(head, bar(self.done, self.total), Text(self.status()))
+
+    def say_time(self, now: float) -> str:
+        """Give elapsed and remaining time."""
+        elapsed = now - self._started
+        parts = [f"{say_duration(elapsed)} elapsed"]
+        progress = self.done - self._done_before
+        if progress and self.done < self.total:
+            left = elapsed / progress * (self.total - self.done)
+            parts.append(f"about {say_duration(left)} left")
+        return ", ".join(parts)
+
+    def _take_data(self, event: "Event") -> None:
+        self.phase = "preparing graphs and workers"
+        for line in say_data(event):
+            self.say(line)
+
+    def _take_features(self, event: "Event") -> None:
+        self.phase = f"building graphs: {event['done']:,} of {event['total']:,} crystals"
+
+    def _take_features_ready(self, event: "Event") -> None:
+        self.say(say_features(event))
+
+    def _take_warning(self, event: "Event") -> None:
+        self.say(f"warning: {event['text']}")
+
+    def _take_classifiers_started(self, event: "Event") -> None:
+        self.epochs, names = event["epochs"], event["names"]
+        self.phase = "training classifiers"
+        before = f", {event['done']} of them trained before" if event["done"] else ""
+        self.say(f"classifiers: {', '.join(names)}, {self.epochs} epochs each{before}")
+
+    def _take_classifier_started(self, event: "Event") -> None:
+        self.running[event["name"]] = 0
+
+    def _take_classifier_epochs(self, event: "Event") -> None:
+        self.running = {str(name): epoch for name, epoch in event["epochs"].items()}
+        if self._live is None and time.time() - self._last_line >= STATUS_EVERY_S:
+            self.say(self.status())
+
+    def _take_classifier_ended(self, event: "Event") -> None:
+        self.running.pop(event["name"], None)
+        self.say(f"{event['name']}: validation AUC {event['row']['val_auc']:.3f}")
+
+    def _take_classifiers_scored(self, event: "Event") -> None:
+        for name, scores in event["scores"].items():
+            same = scores.get("agreement")
+            agrees = "" if same is None else f", agrees with the full model on {same:.1%}"
+            self.say(f"{name}: right on {scores['accuracy']:.1%} of the test rows{agrees}")
+
+    def _take_explaining_started(self, event: "Event") -> None:
+        self.running = {}
+        self.total, self.done = event["explanations"], event["done"]
+        self._done_before, self._started = self.done, time.time()
+        self.phase = "growing explanations"
+        before = f", {self.done} of them tried before" if self.done else ""
+        self.say(f"explanations: {self.total}, {event['per_class']} of each class{before}")
+
+    def _take_explanations_grown(self, event: "Event") -> None:
+        result = event["result"]
+        self.done += len(result["explanations"]) + result["failed"]
+        self.failed += result["failed"]
+        self.attempts += result["attempts"]

@@ -1,0 +1,149 @@
+"""The result of an explanation run on the terminal."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from raymat.cli.results import console_for_results
+from raymat.errors import RaymatError
+
+Metrics = dict[str, Any]
+_CLASS = {0: "low", 1: "high"}
+_FILES = ("explanations.jsonl", "summary.csv", "trends.csv", "predictions.parquet", "metrics.json")
+_SHOWN_LABELS = 4
+
+
+def draw_explanations(run: Path) -> None:
+    """Draw the figures of a run into it; a failure is only a warning."""
+    from raymat.reports.explanation_figures import save_explanation_figures
+
+    try:
+        save_explanation_figures(run)
+    except (RaymatError, OSError) as error:
+        problem = " ".join(str(error).split())
+        sys.stderr.write(f"warning: no pictures of the explanations ({problem})\n")
+
+
+def show_explanations(metrics: Metrics, run: Path) -> None:
+    """Print how good the classifiers are, how many explanations there are, and what they favour."""
+    console = console_for_results()
+    console.print(_classifier_table(metrics))
+    console.print(_explanation_table(metrics, pd.read_csv(run / "summary.csv")))
+    for line in say_empty(metrics):
+        console.print(line)
+    for line in say_agreement(metrics):
+        console.print(line)
+    if (run / "trends.csv").exists():
+        _print_trends(console, pd.read_csv(run / "trends.csv"))
+    found = ", ".join(name for name in _FILES if (run / name).exists())
+    console.print(f"\nfiles:            {run}/ ({found}, *.png)")
+
+
+def _classifier_table(metrics: Metrics) -> Table:
+    threshold = metrics["threshold"]
+    split = "" if threshold is None else f", high above {threshold:.4g}"
+    any_scores = next(iter(metrics["classifiers"].values()), {"n": 0})
+    title = f"{metrics['target']}{split}: {any_scores['n']:,} test rows, scored once"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    table.add_column("classifier")
+    for name in ("accuracy", "AUC", "agrees with full"):
+        table.add_column(name, justify="right")
+    for name, scores in metrics["classifiers"].items():
+        same = scores.get("agreement")
+        cells = (f"{scores['accuracy']:.3f}", f"{scores['auc']:.3f}")
+        table.add_row(name, *cells, "" if same is None else f"{same:.3f}")
+    return table
+
+
+def _explanation_table(metrics: Metrics, summary: pd.DataFrame) -> Table:
+    table = Table(title="explanations", title_justify="left", title_style="bold", box=box.SIMPLE)
+    table.add_column("of")
+    for name in ("found", "policies", "p", "p by full model", "full agrees"):
+        table.add_column(name, justify="right")
+    table.add_column("most frequent labels (times as often as in crystals)")
+    for own in metrics["explanations"]:
+        member = f", member {own['member']}" if own["member"] else ""
+        table.add_row(
+            f"{own['labels']}s, {_CLASS[own['target_class']]}{member}",
+            f"{own['found']}",
+            f"{own['attempts']}",
+            _cell(own["mean_probability"]),
+            _cell(own["mean_probability_full"]),
+            _percent(own["full_agrees"]),
+            "" if own["member"] else _say_labels(summary, own["labels"], own["target_class"]),
+        )
+    return table
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _say_labels(summary: pd.DataFrame, labels: str, target_class: int) -> str:
+    """Give the most frequent labels, such as ``17 (3.1), 1 (1.4)``."""
+    is_own = (summary["labels"] == labels) & (summary["target_class"] == target_class)
+    nodes = summary[is_own & (summary["kind"] == "node") & (summary["count"] > 0)]
+    first = nodes.sort_values("count", ascending=False, kind="stable").head(_SHOWN_LABELS)
+    return ", ".join(f"{row.a} ({row.ratio:.2g})" for row in first.itertuples())
+
+
+def say_empty(metrics: Metrics) -> list[str]:
+    """Give a line for each class that yields fewer explanations than were asked for."""
+    lines = []
+    for own in metrics["explanations"]:
+        if own["found"] == metrics["per_class"]:
+            continue
+        best = own["best_rejected"]
+        tried = "" if best is None else f"; the surest graph that was not taken has p = {best:.3f}"
+        few = "no explanation" if own["found"] == 0 else f"{own['found']} explanations only"
+        lines.append(
+            f"{own['labels']}s, {_CLASS[own['target_class']]}: {few} of {metrics['per_class']}"
+            f" after {own['attempts']} policies{tried} (wanted: above 0.8); raise --max-attempts or"
+            " --episodes, or mistrust the classifier"
+        )
+    return lines
+
+
+def say_agreement(metrics: Metrics) -> list[str]:
+    """Give a line for each labelling and class on how much its classifiers agree."""
+    pairs = pd.DataFrame(metrics["agreement_of_members"])
+    if pairs.empty:
+        return []
+    lines = []
+    for _, own in pairs.groupby(["labels", "target_class"]):
+        nodes, edges = own["nodes"].astype(float).mean(), own["edges"].astype(float).mean()
+        labels, target_class = own.iloc[0][["labels", "target_class"]]
+        lines.append(
+            f"{labels}s, {_CLASS[target_class]}: rank correlation between classifiers"
+            f" {nodes:.2f} (labels), {edges:.2f} (edges), mean of {len(own)} pairs"
+        )
+    return lines
+
+
+def _print_trends(console: Console, trends: pd.DataFrame) -> None:
+    table = Table(
+        title="published trends", title_justify="left", title_style="bold", box=box.SIMPLE
+    )
+    table.add_column("trend")
+    table.add_column("")
+    for name in ("here", "other class", "ratio", "ratio in crystals"):
+        table.add_column(name, justify="right")
+    for row in trends.itertuples():
+        table.add_row(
+            str(row.trend),
+            str(row.verdict),
+            f"{row.count} of {row.total}",
+            f"{row.other_count} of {row.other_total}",
+            f"{row.ratio:.2f}",
+            f"{row.training_ratio:.2f}",
+        )
+    console.print(table)

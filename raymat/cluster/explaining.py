@@ -1,0 +1,80 @@
+"""The explanations of a run as Ray tasks, a few side by side in each; all is logged as it ends."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ray
+
+from raymat.cluster.explain_tasks import GrowWork, grow_task
+from raymat.cluster.resources import places
+from raymat.cluster.tasks import result_of, start_task
+from raymat.explain.explanations import Task
+from raymat.explain.record import CHUNK_ENDED, ExplainRecord
+from raymat.tracking.run_directory import RunDirectory
+from raymat.tuning.settings import Resources
+
+# Explanations that are grown side by side. Fixed, so that what is grown depends neither on the
+# number of workers nor on how far a run was when it was resumed.
+PER_CHUNK = 25
+
+
+class Growing:
+    """Grows the explanations that a run lacks.
+
+    Args:
+        work: task -> how its explanations are grown.
+        per_class: explanations of each task.
+        run: whose log hears of them.
+    """
+
+    def __init__(self, work: Mapping[Task, GrowWork], per_class: int, run: RunDirectory) -> None:
+        self.work, self.per_class, self.run = work, per_class, run
+
+    def grow(self, record: ExplainRecord, resources: Resources, *, at_once: int | None) -> None:
+        """Grow every explanation that the record lacks, and take it into the record."""
+        missing = [
+            (task, numbers)
+            for task, numbers in self._chunks()
+            if (task, numbers.start) not in record.chunks
+        ]
+        total = len(self.work) * self.per_class
+        self.run.emit(
+            "explaining_started",
+            explanations=total,
+            done=total - sum(len(numbers) for _, numbers in missing),
+            per_class=self.per_class,
+        )
+        running = dict[Any, tuple[Task, range]]()
+        for task, numbers in missing:
+            while len(running) >= (at_once or max(1, places(resources))):
+                self._take_one(running, record)
+            started = start_task(
+                grow_task,
+                self.work[task],
+                numbers,
+                n_cpus=max(1, int(resources.cpu)),
+                cpu=resources.cpu,
+                gpu=resources.gpu,
+            )
+            running[started] = (task, numbers)
+        while running:
+            self._take_one(running, record)
+
+    def _chunks(self) -> Iterator[tuple[Task, range]]:
+        for task in self.work:
+            for first in range(0, self.per_class, PER_CHUNK):
+                yield task, range(first, min(first + PER_CHUNK, self.per_class))
+
+    def _take_one(self, running: dict[Any, tuple[Task, range]], record: ExplainRecord) -> None:
+        """Wait for some explanations and log them."""
+        (ready,), _ = ray.wait(list(running), num_returns=1)
+        task, numbers = running.pop(ready)
+        values = {
+            "labels": task.labels,
+            "target_class": task.target_class,
+            "member": task.member,
+            "first": numbers.start,
+            "result": result_of(ready),
+        }
+        self.run.emit(CHUNK_ENDED, durable=True, **values)
+        record.take({"event": CHUNK_ENDED, **values})
