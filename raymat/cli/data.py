@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.cli.outputs import check_output, rejected_beside
+from raymat.cli.outputs import check_output, make_folder, rejected_beside
 from raymat.data.limits import MAX_REJECTED
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def check(
     except TooManyRejectedError as error:
         problem, rejected = error, error.rejected
     if out is not None:
-        _make_folder(out)
+        make_folder(out)
         write_rejected(rejected, out / "rejected.csv")
     if len(rejected):
         _show(_reason_table(rejected), _row_table(rejected))
@@ -213,17 +213,7 @@ def _print_leakage(description: "Description") -> None:
 def _save_picture(description: "Description", folder: Path) -> None:
     from raymat.reports.data_figures import save_description_figure
 
-    _make_folder(folder)
+    make_folder(folder)
     path = folder / f"{description.source.name}.png"
     save_description_figure(description, path)
     typer.echo(f"picture: {path}")
-
-
-def _make_folder(folder: Path) -> None:
-    from raymat.errors import RunError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        problem = cause.strerror or str(cause)
-        raise RunError(f"{folder}: cannot be made ({problem}); choose another --out") from cause

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from raymat.errors import ConfigError
+from raymat.errors import ConfigError, RunError
 
 _DATA_ENDING = re.compile(r"\.(parquet|csv|json)(\.gz)?$", re.IGNORECASE)
 
@@ -46,3 +46,30 @@ def refuse_existing(out: Path) -> None:
     """
     if out.exists():
         raise ConfigError(f"-o {out}: exists already; choose another -o, or remove it")
+
+
+def check_new_folder(out: Path, source: str) -> None:
+    """Check a folder to make before anything is read: it must be new or empty.
+
+    Raises:
+        ConfigError: it holds files, is a file itself, or lies inside the source.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        what = "is not empty" if out.is_dir() else "is a file"
+        raise ConfigError(f"-o {out}: exists already and {what}; choose another -o, or remove it")
+    read = Path(source).expanduser().resolve()
+    if read.is_dir() and out.resolve().is_relative_to(read):
+        raise ConfigError(f"-o {out}: lies inside the source {source}; choose another -o")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        problem = cause.strerror or str(cause)
+        raise RunError(f"{folder}: cannot be made ({problem}); choose another --out") from cause

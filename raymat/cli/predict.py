@@ -85,7 +85,7 @@ def predict(
     if max_rejected is None:
         check_elements(trained, loaded.crystals)
     usable, features, rejected_rows = split_usable(trained, loaded, max_rejected=limit)
-    _warn_of_new_elements(trained, usable)
+    warn_of_new_elements(trained, usable)
     table = prediction_table(trained, usable, features=features, device=device)
     write_table(table, out, unit=trained.unit)
     write_rejected(rejected_rows, rejected_beside(out))
@@ -242,7 +242,8 @@ def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
         pq.write_table(arrow.cast(arrow.schema.set(index, field)), temporary)
 
 
-def _warn_of_new_elements(model: "Predictor", crystals: "CrystalSet") -> None:
+def warn_of_new_elements(model: "Predictor", crystals: "CrystalSet") -> None:
+    """Warn of elements that the model never met in training, if crystals hold any."""
     found = new_elements(model, crystals)
     if found:
         listed = ", ".join(f"{symbol} ({n:,})" for symbol, n in found.items())

@@ -1,1 +1,1 @@
-"""Model-level explanations: small graphs that a classifier of crystals is sure about (XGNN)."""
+"""What models learned: graphs a classifier is sure about (XGNN), contributions of sites."""

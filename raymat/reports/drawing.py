@@ -1,16 +1,17 @@
 """What figures share: colors, plain axes, labels that stay apart, and the files they become."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from raymat.data.writers import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
@@ -60,6 +61,34 @@ def with_unit(name: str, unit: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
+def color_bar(
+    panels: "Sequence[Axes]",
+    scale: "ScalarMappable",
+    values: ArrayLike,
+    *,
+    label: str,
+    **options: Any,
+) -> None:
+    """Add a color bar beside some axes, pointed at the ends beyond which there are values.
+
+    Args:
+        panels: axes of one figure.
+        scale: number -> color.
+        values: that are drawn.
+        label: of the bar, with the unit.
+        options: of matplotlib's color bar.
+    """
+    figure = panels[0].get_figure(root=True)
+    assert figure is not None
+    (low, high), given = scale.get_clim(), np.asarray(values)
+    is_below, is_above = bool((given < low).any()), bool((given > high).any())
+    ends = {(False, False): "neither", (True, False): "min", (False, True): "max"}
+    extend = ends.get((is_below, is_above), "both")
+    bar = figure.colorbar(scale, ax=list(panels), extend=extend, pad=0.01, **options)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
 def log_sizes(axes: "Axes", largest: int) -> None:
     """Make x a logarithm of whole numbers from 1, ticked at round ones and the largest."""
     from matplotlib.ticker import NullLocator
@@ -83,12 +112,7 @@ def number_points(axes: "Axes", points: Floats, labels: Iterable[str]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.offsetbox import AnchoredText
 
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()
-    pixels = np.asarray(axes.transData.transform(points), dtype=np.float64)
-    distance = 14.0 * figure.dpi / 72.0
-    places = axes.transData.inverted().transform(_apart(pixels, distance))
+    places = _label_places(axes, points, distance_pt=14.0)
     ring: dict[str, Any] = {
         "s": 26,
         "facecolor": "none",
@@ -109,6 +133,40 @@ def number_points(axes: "Axes", points: Floats, labels: Iterable[str]) -> None:
         bbox_to_anchor=(1.0, 1.0), bbox_transform=axes.transAxes, borderpad=0.2,
     )  # fmt: skip
     axes.add_artist(listed)
+
+
+def label_points(
+    axes: "Axes", points: Floats, labels: Iterable[str], *, font_pt: float = 7.0
+) -> None:
+    """Write a word of a few characters beside each point, with a thin line from one to the other.
+
+    Call it when the limits and scales of the axes are final.
+
+    Args:
+        axes: where the points are.
+        points: (n, 2) in data units.
+        labels: what each is called.
+        font_pt: their size.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2.0, foreground="white")]
+    style: dict[str, Any] = {"fontsize": font_pt, "ha": "center", "va": "center", "zorder": 6}
+    places = _label_places(axes, points, distance_pt=1.6 * font_pt)
+    for point, place, label in zip(points, places, labels, strict=True):
+        axes.add_line(Line2D(*np.column_stack([point, place]), color=GREY, lw=0.4, zorder=1.5))
+        axes.text(place[0], place[1], label, path_effects=halo, **style)
+
+
+def _label_places(axes: "Axes", points: Floats, *, distance_pt: float) -> Floats:
+    """Give a place (n, 2) for a label near each point (n, 2), in data units."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    pixels = np.asarray(axes.transData.transform(points), dtype=np.float64)
+    apart = _apart(pixels, distance_pt * figure.dpi / 72.0)
+    return np.asarray(axes.transData.inverted().transform(apart), dtype=np.float64)
 
 
 def _apart(pixels: Floats, distance: float) -> Floats:

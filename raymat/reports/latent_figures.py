@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from raymat.errors import DataError
 from raymat.reports.drawing import NAVY, ORANGE, PALE, number_points, save_figure
+from raymat.reports.planes import tsne_plane
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +19,6 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 MOST_POINTS = 5000
-PERPLEXITY = 30.0
-_FEWEST = 4  # points of a map
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,7 @@ def latent_map(
     n_training, n_candidates = _shares(len(training), len(usable), most_points)
     training_rows = _draw(np.arange(len(training)), n_training, (), rng)
     candidate_rows = _draw(usable, n_candidates, keep, rng)
-    places = _embed(_scaled(training, training_rows, candidates, candidate_rows), seed)
+    places = tsne_plane(_scaled(training, training_rows, candidates, candidate_rows), seed)
     return LatentMap(
         training=places[: len(training_rows)],
         training_rows=training_rows,
@@ -188,20 +187,3 @@ def _scaled(
     scale = np.where(deviation > 0, deviation, 1.0)
     chosen = np.concatenate([training[training_rows], candidates[candidate_rows]])
     return np.asarray((chosen - center) / scale, dtype=np.float64)
-
-
-def _embed(vectors: Floats, seed: int) -> Floats:
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    if len(vectors) < _FEWEST or not np.ptp(vectors, axis=0).any():
-        raise DataError(
-            f"{len(vectors)} latent vectors cannot be mapped; expected at least {_FEWEST}, not all"
-            " the same"
-        )
-    perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-    model = TSNE(init="pca", random_state=seed, perplexity=perplexity, n_jobs=1)
-    # Its gradient takes every core whatever n_jobs says, and where others want the cores, too, its
-    # threads wait for each other most of the time.
-    with threadpool_limits(1):
-        return np.asarray(model.fit_transform(vectors), dtype=np.float64)

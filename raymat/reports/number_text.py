@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 
 def spread(mean: float, std: float = math.nan) -> str:
     """Give ``0.0768 ± 0.0021``: two digits of the deviation; four of the mean if there is none."""
@@ -39,6 +42,17 @@ def signed(value: float) -> str:
     scale = abs(value) or 1.0
     decimals = min(8, max(0, 2 - math.floor(math.log10(scale))))
     return f"{value:+.{decimals}f}"
+
+
+def n_decimals(values: ArrayLike) -> int:
+    """Give how many decimals tell numbers of one table apart: three digits of their range."""
+    reach = float(np.ptp(values)) or float(np.max(np.abs(values)))
+    return min(8, max(0, 2 - math.floor(math.log10(reach)))) if reach else 2
+
+
+def with_minus(text: str) -> str:
+    """Give a number's text with the minus sign of the printed page."""
+    return text.replace("-", "−")
 
 
 def size(mean: float, std: float = math.nan) -> str:

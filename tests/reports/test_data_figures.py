@@ -6,23 +6,7 @@ from matplotlib.image import imread
 from raymat.data.describe import describe
 from raymat.data.readers import load_crystals
 from raymat.errors import RunError
-from raymat.reports.data_figures import description_figure, save_description_figure, table_position
-
-
-@pytest.mark.parametrize(
-    ("z", "position"),
-    [
-        (1, (1, 1)), (2, (18, 1)), (5, (13, 2)), (11, (1, 3)), (21, (3, 4)), (56, (2, 6)),
-        (57, (3, 8.4)), (70, (16, 8.4)), (71, (3, 6)), (72, (4, 6)), (86, (18, 6)),
-        (100, (14, 9.4)),
-    ],
-)  # fmt: skip
-def test_positions(z: int, position: tuple[float, float]) -> None:
-    assert table_position(z) == position
-
-
-def test_no_two_elements_share_a_place() -> None:
-    assert len({table_position(z) for z in range(1, 101)}) == 100
+from raymat.reports.data_figures import description_figure, save_description_figure
 
 
 def test_picture_shows_target_and_elements(tmp_path: Path) -> None:

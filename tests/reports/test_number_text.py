@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from raymat.reports.number_text import number, short, signed, signed_interval, size, spread
+from raymat.reports.number_text import (
+    n_decimals,
+    number,
+    short,
+    signed,
+    signed_interval,
+    size,
+    spread,
+    with_minus,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +40,23 @@ from raymat.reports.number_text import number, short, signed, signed_interval, s
         (short(80_833.0), "80.8k"),
         (short(999_900.0), "1.00M"),
         (short(math.nan), "-"),
+        (with_minus("-1.5"), "−1.5"),
     ],
 )
 def test_numbers(text: str, expected: str) -> None:
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "n"),
+    [
+        ([-3.3, 0.2], 2),
+        ([0.10, 0.84], 3),
+        ([20.0, 310.0], 0),
+        ([1e6, 2e6], 0),
+        ([5.0], 2),
+        ([0.0, 0.0], 2),
+    ],
+)
+def test_decimals_of_a_table(values: list[float], n: int) -> None:
+    assert n_decimals(values) == n
