@@ -15,7 +15,7 @@ from raymat.tuning.settings import Resources
 
 # Explanations that are grown side by side. Fixed, so that what is grown depends neither on the
 # number of workers nor on how far a run was when it was resumed.
-PER_CHUNK = 25
+PER_CHUNK = 75
 
 
 class Growing:

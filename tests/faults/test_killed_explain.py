@@ -19,8 +19,8 @@ from processes import (
 
 OPTIONS = ("--data", "delta", "--target", "log10_bulk_modulus", "--labels", "period", "--no-full")
 # More than one task per class, each of some seconds, so that a signal finds one at work.
-SIZES = ("--per-class", "30", "--episodes", "6", "--epochs", "20", "--max-attempts", "1")
-CHUNKS = 4  # 25 and 5 of either class
+SIZES = ("--per-class", "80", "--episodes", "4", "--epochs", "20", "--max-attempts", "1")
+CHUNKS = 4  # 75 and 5 of either class
 RESULTS = ("explanations.jsonl", "summary.csv")
 
 
@@ -38,7 +38,7 @@ def workers(raymat: Raymat, task: str) -> set[int]:
 
 def assert_whole(run: Path) -> None:
     assert status(run) == "complete"
-    assert sorted(grown(run)) == [(0, 0), (0, 25), (1, 0), (1, 25)]  # each once
+    assert sorted(grown(run)) == [(0, 0), (0, 75), (1, 0), (1, 75)]  # each once
     assert len(of_kind(log(run), "classifier_ended")) == 1
     assert len(of_kind(log(run), "scored")) == 1
     assert not (run / "trials").exists()
