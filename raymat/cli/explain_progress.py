@@ -1,7 +1,7 @@
 """Progress of an explanation run on the terminal: classifiers, explanations, time left."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from raymat.tracking.events import Event
 
 
+MAX_SHOWN_TASKS = 12
+_CLASSES = {0: "low", 1: "high"}
+
+
 class ExplainProgress(LiveProgress):
     """A listener that shows an explanation run; use as a context manager around it."""
 
@@ -21,6 +25,8 @@ class ExplainProgress(LiveProgress):
         self.done, self.failed, self.attempts = 0, 0, 0
         self.running: dict[str, int] = {}  # classifier -> epochs done
         self.epochs = 1
+        self.growing: list[str] = []  # what is grown now, and how far it is
+        self.found = 0  # explanations of these
         self._done_before = 0
         self._started = time.time()
 
@@ -30,7 +36,8 @@ class ExplainProgress(LiveProgress):
             trained = ", ".join(f"{n} epoch {e}/{self.epochs}" for n, e in self.running.items())
             return f"{self.phase}: {trained}" if trained else self.phase
         failed = f", {self.failed} given up" if self.failed else ""
-        counts = f"{self.done} of {self.total} explanations{failed}, {self.attempts} policies"
+        done = f"{self.done + self.found} of {self.total}"
+        counts = f"{done} explanations{failed}, {self.attempts} policies"
         return f"{counts}; {self.say_time(time.time())}"
 
     def render(self) -> RenderableType:
@@ -42,15 +49,17 @@ class ExplainProgress(LiveProgress):
                 for name, epoch in self.running.items()
             ]
             return Group(head, *lines)
-        return Group(head, bar(self.done, self.total), Text(self.status()))
+        lines = [Text(f"  {line}", style="dim") for line in self.growing[:MAX_SHOWN_TASKS]]
+        return Group(head, bar(self.done + self.found, self.total), Text(self.status()), *lines)
 
     def say_time(self, now: float) -> str:
         """Give elapsed and remaining time."""
         elapsed = now - self._started
         parts = [f"{say_duration(elapsed)} elapsed"]
-        progress = self.done - self._done_before
-        if progress and self.done < self.total:
-            left = elapsed / progress * (self.total - self.done)
+        done = self.done + self.found
+        progress = done - self._done_before
+        if progress and done < self.total:
+            left = elapsed / progress * (self.total - done)
             parts.append(f"about {say_duration(left)} left")
         return ", ".join(parts)
 
@@ -100,8 +109,23 @@ class ExplainProgress(LiveProgress):
         before = f", {self.done} of them tried before" if self.done else ""
         self.say(f"explanations: {self.total}, {event['per_class']} of each class{before}")
 
+    def _take_explanations_progress(self, event: "Event") -> None:
+        running = event["running"]
+        self.found = sum(own["total"] - own["left"] for own in running)
+        self.growing = [_say_growing(own, event["episodes"]) for own in running]
+
     def _take_explanations_grown(self, event: "Event") -> None:
+        self.growing, self.found = [], 0  # told anew at once
         result = event["result"]
         self.done += len(result["explanations"]) + result["failed"]
         self.failed += result["failed"]
         self.attempts += result["attempts"]
+
+
+def _say_growing(own: dict[str, Any], episodes: int) -> str:
+    """Give a line such as ``groups, high: 37 of 75 left, policy 2, episode 12 of 50``."""
+    what = f"{own['labels']}s, {_CLASSES[own['target_class']]}"
+    return (
+        f"{what}: {own['left']} of {own['total']} left, policy {own['attempt']}, episode"
+        f" {own['episode']} of {episodes}"
+    )

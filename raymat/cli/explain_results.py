@@ -32,6 +32,7 @@ def draw_explanations(run: Path) -> None:
 def show_explanations(metrics: Metrics, run: Path) -> None:
     """Print how good the classifiers are, how many explanations there are, and what they favour."""
     console = console_for_results()
+    console.print(_say_classes(metrics), style="bold")
     console.print(_classifier_table(metrics))
     console.print(_explanation_table(metrics, pd.read_csv(run / "summary.csv")))
     for line in say_empty(metrics):
@@ -44,12 +45,15 @@ def show_explanations(metrics: Metrics, run: Path) -> None:
     console.print(f"\nfiles:            {run}/ ({found}, *.png)")
 
 
-def _classifier_table(metrics: Metrics) -> Table:
+def _say_classes(metrics: Metrics) -> str:
     threshold = metrics["threshold"]
     split = "" if threshold is None else f", high above {threshold:.4g}"
-    any_scores = next(iter(metrics["classifiers"].values()), {"n": 0})
-    title = f"{metrics['target']}{split}: {any_scores['n']:,} test rows, scored once"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    n_test = next(iter(metrics["classifiers"].values()))["n"]
+    return f"{metrics['target']}{split}: {n_test:,} test rows, scored once"
+
+
+def _classifier_table(metrics: Metrics) -> Table:
+    table = Table(box=box.SIMPLE)
     table.add_column("classifier")
     for name in ("accuracy", "AUC", "agrees with full"):
         table.add_column(name, justify="right")

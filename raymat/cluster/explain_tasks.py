@@ -1,7 +1,8 @@
 """The parts of an explanation run as Ray tasks: train a classifier, grow some explanations."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,12 @@ from typing import Any
 from raymat.cluster.member import note_epoch
 from raymat.explain.coarse_classifier import CoarseConfig
 from raymat.explain.coarse_training import load_coarse, train_coarse
-from raymat.explain.explanations import Attempts, Task, find_explanations
+from raymat.explain.explanations import (
+    Attempts,
+    GrowProgress,
+    Task,
+    find_explanations,
+)
 from raymat.explain.fill_blanks import ElementShares, score_filled
 from raymat.explain.generate import GrowConfig
 from raymat.explain.rules import Rules
@@ -19,6 +25,8 @@ from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
 from raymat.training.model_files import TrainedModel, load_model
 from raymat.training.results import FitResult
+
+_PROGRESS_FILE = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,11 @@ def train_coarse_task(
     )
 
 
-def grow_task(work: GrowWork, numbers: range, *, n_cpus: int) -> dict[str, Any]:
-    """Grow the explanations of these numbers and give what the log says of them."""
+def grow_task(work: GrowWork, numbers: range, *, folder: Path, n_cpus: int) -> dict[str, Any]:
+    """Grow the explanations of these numbers and give what the log says of them.
+
+    How far it is stands in a file in `folder`, for the progress display.
+    """
     prepare_process(n_cpus)
     score = CoarseScorer(load_coarse(work.classifier), work.task.target_class)
     found = find_explanations(
@@ -81,6 +92,7 @@ def grow_task(work: GrowWork, numbers: range, *, n_cpus: int) -> dict[str, Any]:
         rules=work.rules,
         config=work.config,
         max_attempts=work.max_attempts,
+        report=lambda progress: note_progress(folder, progress),
     )
     return {
         "explanations": [e.to_dict() for e in _with_full(found, work)],
@@ -90,6 +102,20 @@ def grow_task(work: GrowWork, numbers: range, *, n_cpus: int) -> dict[str, Any]:
         "graphs_asked": score.n_asked,
         "graphs_scored": score.n_scored,
     }
+
+
+def note_progress(folder: Path, progress: GrowProgress) -> None:
+    """Write down how far the task is that has a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)), encoding="ascii")
+
+
+def read_progress(folder: Path) -> GrowProgress | None:
+    """Give how far the task is that has a folder; None where it has not begun to tell."""
+    try:
+        return GrowProgress(**json.loads((folder / _PROGRESS_FILE).read_text(encoding="ascii")))
+    except (FileNotFoundError, ValueError):  # or caught in the middle of a write
+        return None
 
 
 def _with_full(found: Attempts, work: GrowWork) -> Sequence[Any]:

@@ -1,11 +1,14 @@
 """The explanations of a run as Ray tasks, a few side by side in each; all is logged as it ends."""
 
+import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
 
-from raymat.cluster.explain_tasks import GrowWork, grow_task
+from raymat.cluster.explain_tasks import GrowWork, grow_task, read_progress
 from raymat.cluster.resources import places
 from raymat.cluster.tasks import result_of, start_task
 from raymat.explain.explanations import Task
@@ -16,6 +19,8 @@ from raymat.tuning.settings import Resources
 # Explanations that are grown side by side. Fixed, so that what is grown depends neither on the
 # number of workers nor on how far a run was when it was resumed.
 PER_CHUNK = 75
+TRIALS = "trials"  # folder of the run in which tasks tell how far they are
+LOOK_EVERY_S = 2.0
 
 
 class Growing:
@@ -52,6 +57,7 @@ class Growing:
                 grow_task,
                 self.work[task],
                 numbers,
+                folder=self._folder(task, numbers),
                 n_cpus=max(1, int(resources.cpu)),
                 cpu=resources.cpu,
                 gpu=resources.gpu,
@@ -59,6 +65,11 @@ class Growing:
             running[started] = (task, numbers)
         while running:
             self._take_one(running, record)
+        shutil.rmtree(self.run.path / TRIALS, ignore_errors=True)
+
+    def _folder(self, task: Task, numbers: range) -> Path:
+        name = f"{task.labels}-{task.member}-{task.target_class}-{numbers.start}"
+        return self.run.path / TRIALS / name
 
     def _chunks(self) -> Iterator[tuple[Task, range]]:
         for task in self.work:
@@ -66,8 +77,12 @@ class Growing:
                 yield task, range(first, min(first + PER_CHUNK, self.per_class))
 
     def _take_one(self, running: dict[Any, tuple[Task, range]], record: ExplainRecord) -> None:
-        """Wait for some explanations and log them."""
-        (ready,), _ = ray.wait(list(running), num_returns=1)
+        """Wait for some explanations, telling how far they are, and log them."""
+        ended: list[Any] = []
+        while not ended:
+            ended, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_EVERY_S)
+            self._say_progress(running)
+        (ready,) = ended
         task, numbers = running.pop(ready)
         values = {
             "labels": task.labels,
@@ -78,3 +93,19 @@ class Growing:
         }
         self.run.emit(CHUNK_ENDED, durable=True, **values)
         record.take({"event": CHUNK_ENDED, **values})
+
+    def _say_progress(self, running: dict[Any, tuple[Task, range]]) -> None:
+        """Tell listeners how far the running tasks are."""
+        found = {
+            (task, numbers): read_progress(self._folder(task, numbers))
+            for task, numbers in running.values()
+        }
+        self.run.mention(
+            "explanations_progress",
+            running=[
+                {**asdict(task), "first": numbers.start, "total": len(numbers), **asdict(progress)}
+                for (task, numbers), progress in found.items()
+                if progress is not None
+            ],
+            episodes=next(iter(self.work.values())).config.episodes,
+        )

@@ -1,7 +1,8 @@
 """Explanations: grown graphs that a classifier is sure of, tried until there is one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,25 @@ class Attempts:
     best_rejected: float | None
 
 
+@dataclass(frozen=True)
+class GrowProgress:
+    """How far the search for some explanations is.
+
+    Attributes:
+        attempt: which policy of each explanation is being trained, from 1.
+        left: explanations that are not found yet.
+        episode: episodes of this policy that are done.
+    """
+
+    attempt: int
+    left: int
+    episode: int
+
+
+def _tell(report: Callable[[GrowProgress], None], attempt: int, left: int, episode: int) -> None:
+    report(GrowProgress(attempt, left, episode))
+
+
 def explanation_seed(seed: int, task: Task, number: int, attempt: int) -> int:
     """Give the seed of an attempt, 32 bits; no two of a run resemble each other."""
     place = [LABEL_KINDS.index(task.labels), task.target_class, task.member, number, attempt]
@@ -92,18 +112,27 @@ def find_explanations(
     rules: Rules,
     config: GrowConfig,
     max_attempts: int,
+    report: Callable[[GrowProgress], None] = lambda _progress: None,
 ) -> Attempts:
     """Grow graphs side by side until each is one that the classifier is sure of.
 
     A graph counts if `is_sure` says so. Else another
-    policy is trained from another seed, until `max_attempts` have been.
+    policy is trained from another seed, until `max_attempts` have been. `report` hears of every
+    episode.
     """
     found, left, n_attempts, rejected = list[Explanation](), list(numbers), 0, list[float]()
     for attempt in range(max_attempts):
         seeds = [explanation_seed(seed, task, number, attempt) for number in left]
         if not seeds:
             break
-        grown = grow(seeds, score, n_labels=N_LABELS[task.labels], rules=rules, config=config)
+        grown = grow(
+            seeds,
+            score,
+            n_labels=N_LABELS[task.labels],
+            rules=rules,
+            config=config,
+            on_episode=partial(_tell, report, attempt + 1, len(seeds)),
+        )
         taken = is_sure(grown.graphs, grown.probability)
         n_attempts += len(seeds)
         again = []

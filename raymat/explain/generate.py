@@ -93,7 +93,13 @@ class Grown:
 
 
 def grow(
-    seeds: Sequence[int], score: Scorer, *, n_labels: int, rules: Rules, config: GrowConfig
+    seeds: Sequence[int],
+    score: Scorer,
+    *,
+    n_labels: int,
+    rules: Rules,
+    config: GrowConfig,
+    on_episode: Callable[[int], None] = lambda _episode: None,
 ) -> Grown:
     """Grow one graph for each seed.
 
@@ -103,6 +109,7 @@ def grow(
         n_labels: labels that a node can have.
         rules: which graphs are valid.
         config: how they are grown.
+        on_episode: hears how many episodes are done.
     """
     growth = _Growth(seeds, score, n_labels=n_labels, rules=rules, config=config)
     graphs, probability = growth.graphs, torch.zeros(len(seeds), dtype=torch.float64)
@@ -118,6 +125,7 @@ def grow(
         graphs, probability[rows] = graphs.put(rows, ends.take(is_taken)), found[is_taken]
         if episode + 1 == config.give_up_after:
             growth.give_up_stuck()
+        on_episode(episode + 1)
     return Grown(graphs, probability, rewards)
 
 

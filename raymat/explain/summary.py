@@ -133,16 +133,19 @@ def motif_of(explanation: Explanation) -> str:
 
 
 def most_frequent(explanations: Sequence[Explanation], most: int) -> list[tuple[Explanation, int]]:
-    """Give one explanation of each of the most frequent motifs, and how often it is met."""
-    first: dict[str, Explanation] = {}
+    """Give the surest explanation of each of the most frequent motifs, and how often it is met.
+
+    Of motifs that are met as often, those with the surer explanation come first.
+    """
+    surest: dict[str, Explanation] = {}
     counts: Counter[str] = Counter()
     for explanation in explanations:
         name = motif_of(explanation)
         counts[name] += 1
-        first.setdefault(name, explanation)
-    # By count, then by name, so that ties have an order.
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(first[name], n) for name, n in ranked[:most]]
+        if name not in surest or explanation.probability > surest[name].probability:
+            surest[name] = explanation
+    ranked = sorted(counts, key=lambda name: (-counts[name], -surest[name].probability, name))
+    return [(surest[name], counts[name]) for name in ranked[:most]]
 
 
 def rank_agreement(first: LabelCounts, second: LabelCounts) -> dict[str, float | None]:

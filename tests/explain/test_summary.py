@@ -77,7 +77,7 @@ def test_motif_is_the_same_whatever_the_order_of_nodes():
     assert motif_of(other) == "1-17, 17-17"
     ranked = most_frequent([one, other, two], 5)
     assert [(motif_of(e), n) for e, n in ranked] == [("1-17 x2", 2), ("1-17, 17-17", 1)]
-    assert most_frequent([one, other], 1) == [(one, 1)]  # ties by name
+    assert most_frequent([one, other], 1) == [(one, 1)]  # ties by probability, then by name
 
 
 def test_rank_agreement():
