@@ -6,13 +6,16 @@ BIN    := $(VENV)/bin
 # torch is named first and exactly, so that a CPU build which is at hand is taken.
 TORCH  ?= torch==2.13.0
 
-.PHONY: tune test test-slow lint clean
+.PHONY: tune test test-faults test-slow lint clean
 
 tune: $(VENV)/installed            ## search CGCNN on the built-in data set, about a minute
 	$(BIN)/raymat tune --space quick
 
 test: $(VENV)/installed-dev        ## everything that runs within a few minutes
 	$(BIN)/python -m pytest
+
+test-faults: $(VENV)/installed-dev ## kills and interrupts commands, minutes
+	$(BIN)/python -m pytest -m "faults"
 
 test-slow: $(VENV)/installed-dev   ## longer proofs
 	$(BIN)/python -m pytest -m "slow"

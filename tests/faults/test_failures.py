@@ -59,6 +59,7 @@ def test_run_in_which_everything_diverges_fails_with_one_line(tmp_path: Path) ->
     assert list(trials["config.training.lr"]) == [10.0, 10.0]
 
 
+@pytest.mark.faults
 def test_time_budget_ends_the_run_with_a_winner(tmp_path: Path) -> None:
     run = tmp_path / "run"
     space = write_space(

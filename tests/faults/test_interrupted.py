@@ -36,6 +36,7 @@ def end_with(command: Raymat, number: int, run: Path, *, group: bool) -> None:
     assert_quiet(command.text())
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_interrupted_run_is_resumed(tmp_path: Path) -> None:
     run, space = tmp_path / "run", write_space(tmp_path / "slow.yaml")

@@ -96,6 +96,7 @@ def trained_here(run: Path, member: int, folder: Path) -> dict[str, torch.Tensor
     return conclude(run_to_epoch(trial)).network.state_dict()
 
 
+@pytest.mark.faults
 def test_member_survives_the_death_of_its_process(tmp_path: Path) -> None:
     run = tmp_path / "run"
     raymat = start(run, tmp_path, members=2)

@@ -44,6 +44,7 @@ def assert_whole(run: Path) -> None:
     assert not (run / "trials").exists()
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_killed_worker_and_killed_driver(tmp_path: Path) -> None:
     calm, run = tmp_path / "calm", tmp_path / "run"

@@ -112,6 +112,7 @@ def assert_whole(run: Path, expected: pd.DataFrame) -> None:
     assert set(excluded["reason"]) == {"metallic (band gap 0)"}
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_killed_driver_and_killed_worker(
     study: Study, expected: pd.DataFrame, tmp_path: Path

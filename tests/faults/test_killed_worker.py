@@ -21,6 +21,7 @@ from processes import (
 TRIALS, EPOCHS = SLOW_TRIALS["budget"]["trials"], SLOW_TRIALS["budget"]["epochs"]
 
 
+@pytest.mark.faults
 def test_trial_survives_the_death_of_its_process(tmp_path: Path) -> None:
     run, space = tmp_path / "run", write_space(tmp_path / "slow.yaml")
     command = Raymat("tune", "--space", space, "--out", run, folder=tmp_path)
