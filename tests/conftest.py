@@ -17,8 +17,8 @@ from raymat.data.crystals import Crystal, CrystalSet
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Several processes of tests share the cores; several threads in each would wait for one another. Read
-# when PyTorch or scikit-learn is imported, by tests and by the processes that they start.
+# Several processes of tests share the cores; several threads in each would wait for one another.
+# Read when PyTorch or scikit-learn is imported, by tests and by the processes that they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PROJECT = Path(__file__).parent.parent

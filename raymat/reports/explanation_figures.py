@@ -27,7 +27,7 @@ CLASS_NAMES = {0: "low", 1: "high"}
 CLASS_COLORS = {0: ORANGE, 1: NAVY}
 N_MOTIFS = 6  # of each class
 _TEXT_FROM = 0.55  # of the largest share: lighter than this, and text on it must be dark
-_SMALLEST_TOLD = 0.005  # share of edges that is written into its cell
+_SMALLEST_TOLD = 0.01  # share of edges that is written into its cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,12 +197,11 @@ def edge_figure(results: ExplanationResults) -> "Figure":
 
 
 def _write_cells(axes: "Axes", shares: Floats, most: float) -> None:
-    """Write the share into every cell that is not nearly empty."""
+    """Write the share, in whole percent, into every cell that has at least one."""
     for row, column in np.argwhere(np.nan_to_num(shares) >= 100 * _SMALLEST_TOLD).tolist():
         share = shares[row, column]
         color = "black" if share > _TEXT_FROM * most else "white"
-        text = f"{share:.0f}" if share >= 1 else "<1"
-        axes.text(column, row, text, ha="center", va="center", fontsize=6, color=color)
+        axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=6, color=color)
 
 
 # --- motifs --------------------------------------------------------------------------------------
