@@ -11,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from raymat.explain.explanations import class_word
 from raymat.reports.explanation_figures import save_explanation_figures
 from raymat.tracking.run_directory import read_header
-
-CLASSES = {0: "low", 1: "high"}
 
 
 def main() -> None:
@@ -23,6 +22,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     options = parser.parse_args()
+    targets = [read_header(run)["target"] for run in options.runs]
+    if len(set(targets)) < len(targets):
+        parser.error(f"two runs of one property ({', '.join(targets)}); give each a folder")
     options.out.mkdir(parents=True, exist_ok=True)
     parts = [export(run, options.out) for run in options.runs]
     for name, place in (("classifiers", 0), ("explanations", 1), ("trends", 2), ("agreement", 3)):
@@ -58,7 +60,7 @@ def classifier_table(header: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Give what was learned from what, and how well, as Markdown."""
     data, rows = header["data"], header["split"]["rows"]
     lines = [
-        f"`{metrics['target']}`, high above {metrics['threshold']:.4g}; data `{data['name']}`,"
+        f"`{metrics['target']}`{_say_threshold(metrics['threshold'])}; data `{data['name']}`,"
         f" {data['n_used']:,} crystals, SHA-256 {data['sha256'][:12]}; split"
         f" {header['split']['kind']}: {rows['train']:,} training, {rows['validation']:,} validation"
         f" and {rows['test']:,} test rows.",
@@ -81,15 +83,22 @@ def explanation_table(metrics: dict[str, Any]) -> str:
     ]
     for own in metrics["explanations"]:
         member = f", classifier {own['member']}" if own["member"] else ""
+        word = class_word(own["target_class"], metrics["threshold"])
         cells = [
-            f"{own['labels']}s, {CLASSES[own['target_class']]}{member}",
+            f"{own['labels']}s, {word}{member}",
             f"{own['found']} of {metrics['per_class']}",
             str(own["attempts"]),
             *(_number(own[key]) for key in ("mean_probability", "mean_probability_full")),
-            "" if own["full_agrees"] is None else f"{own['full_agrees']:.0%}",
+            ""
+            if own["full_agrees"] is None
+            else f"{own['full_agrees']:.0%} of {own['full_asked']}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _say_threshold(threshold: float | None) -> str:
+    return "" if threshold is None else f", high above {threshold:.4g}"
 
 
 def _number(value: float | None) -> str:
@@ -121,7 +130,7 @@ def agreement_table(metrics: dict[str, Any]) -> str:
         "| --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {own['labels']}s, {CLASSES[own['target_class']]} |"
+        f"| {own['labels']}s, {class_word(own['target_class'], metrics['threshold'])} |"
         f" {' and '.join(str(member) for member in own['members'])} |"
         f" {_number(own['nodes'])} | {_number(own['edges'])} |"
         for own in pairs

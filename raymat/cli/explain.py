@@ -69,8 +69,8 @@ Rule = Annotated[
     typer.Option(
         "--rule",
         metavar="coordination|charge",
-        help="A rule of validity besides the largest degree: no more neighbors than atoms of a"
-        " label usually have; no two ions of one sign touch.",
+        help="A rule of validity besides the largest degree: no more neighbors than the median"
+        " atom of a label has nearest ones; no two ions of one sign touch.",
         rich_help_panel=_EXPLANATIONS,
         show_default=False,
     ),

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 MAX_SHOWN_TASKS = 12
-_CLASSES = {0: "low", 1: "high"}
 
 
 class ExplainProgress(LiveProgress):
@@ -27,6 +26,7 @@ class ExplainProgress(LiveProgress):
         self.epochs = 1
         self.growing: list[str] = []  # what is grown now, and how far it is
         self.found = 0  # explanations of these
+        self.threshold: float | None = None  # between the classes
         self._done_before = 0
         self._started = time.time()
 
@@ -64,7 +64,7 @@ class ExplainProgress(LiveProgress):
         return ", ".join(parts)
 
     def _take_data(self, event: "Event") -> None:
-        self.phase = "preparing graphs and workers"
+        self.phase, self.threshold = "preparing graphs and workers", event["threshold"]
         for line in say_data(event):
             self.say(line)
 
@@ -112,7 +112,7 @@ class ExplainProgress(LiveProgress):
     def _take_explanations_progress(self, event: "Event") -> None:
         running = event["running"]
         self.found = sum(own["total"] - own["left"] for own in running)
-        self.growing = [_say_growing(own, event["episodes"]) for own in running]
+        self.growing = [self._say_growing(own, event["episodes"]) for own in running]
 
     def _take_explanations_grown(self, event: "Event") -> None:
         self.growing, self.found = [], 0  # told anew at once
@@ -121,11 +121,12 @@ class ExplainProgress(LiveProgress):
         self.failed += result["failed"]
         self.attempts += result["attempts"]
 
+    def _say_growing(self, own: dict[str, Any], episodes: int) -> str:
+        """Give a line such as ``groups, high: 37 of 75 left, policy 2, episode 12 of 50``."""
+        from raymat.explain.explanations import class_word
 
-def _say_growing(own: dict[str, Any], episodes: int) -> str:
-    """Give a line such as ``groups, high: 37 of 75 left, policy 2, episode 12 of 50``."""
-    what = f"{own['labels']}s, {_CLASSES[own['target_class']]}"
-    return (
-        f"{what}: {own['left']} of {own['total']} left, policy {own['attempt']}, episode"
-        f" {own['episode']} of {episodes}"
-    )
+        what = f"{own['labels']}s, {class_word(own['target_class'], self.threshold)}"
+        return (
+            f"{what}: {own['left']} of {own['total']} left, policy {own['attempt']}, episode"
+            f" {own['episode']} of {episodes}"
+        )

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from raymat.cli.results import console_for_results
 from raymat.errors import RaymatError
+from raymat.explain.explanations import class_word
+from raymat.explain.generate import SURE
 
 Metrics = dict[str, Any]
-_CLASS = {0: "low", 1: "high"}
 _FILES = ("explanations.jsonl", "summary.csv", "trends.csv", "predictions.parquet", "metrics.json")
 _SHOWN_LABELS = 4
 
@@ -34,7 +35,8 @@ def show_explanations(metrics: Metrics, run: Path) -> None:
     console = console_for_results()
     console.print(_say_classes(metrics), style="bold")
     console.print(_classifier_table(metrics))
-    console.print(_explanation_table(metrics, pd.read_csv(run / "summary.csv")))
+    console.print(_explanation_table(metrics))
+    console.print(_label_table(metrics, pd.read_csv(run / "summary.csv")))
     for line in say_empty(metrics):
         console.print(line)
     for line in say_agreement(metrics):
@@ -64,24 +66,41 @@ def _classifier_table(metrics: Metrics) -> Table:
     return table
 
 
-def _explanation_table(metrics: Metrics, summary: pd.DataFrame) -> Table:
+def _explanation_table(metrics: Metrics) -> Table:
     table = Table(title="explanations", title_justify="left", title_style="bold", box=box.SIMPLE)
     table.add_column("of")
-    for name in ("found", "policies", "p", "p by full model", "full agrees"):
+    for name in ("found", "policies", "p", "p by full model", "full agrees", "asked"):
         table.add_column(name, justify="right")
-    table.add_column("most frequent labels (times as often as in crystals)")
     for own in metrics["explanations"]:
-        member = f", member {own['member']}" if own["member"] else ""
         table.add_row(
-            f"{own['labels']}s, {_CLASS[own['target_class']]}{member}",
+            _say_task(own, metrics),
             f"{own['found']}",
             f"{own['attempts']}",
             _cell(own["mean_probability"]),
             _cell(own["mean_probability_full"]),
             _percent(own["full_agrees"]),
-            "" if own["member"] else _say_labels(summary, own["labels"], own["target_class"]),
+            f"{own['full_asked']}" if own["full_asked"] else "",
         )
     return table
+
+
+def _label_table(metrics: Metrics, summary: pd.DataFrame) -> Table:
+    """Give the most frequent labels of each class, those of all classifiers together."""
+    table = Table(box=box.SIMPLE)
+    table.add_column("of")
+    table.add_column("most frequent labels (share among nodes : among atoms of its crystals, in %)")
+    classes = dict.fromkeys((o["labels"], o["target_class"]) for o in metrics["explanations"])
+    for labels, target_class in classes:
+        word = class_word(target_class, metrics["threshold"])
+        table.add_row(f"{labels}s, {word}", _say_labels(summary, labels, target_class))
+    return table
+
+
+def _say_task(own: Metrics, metrics: Metrics) -> str:
+    """Give what explanations are of, such as ``groups, high`` or ``groups, high, classifier 2``."""
+    several = any(other["member"] for other in metrics["explanations"])
+    which = f", classifier {own['member']}" if several else ""
+    return f"{own['labels']}s, {class_word(own['target_class'], metrics['threshold'])}{which}"
 
 
 def _cell(value: float | None) -> str:
@@ -93,11 +112,15 @@ def _percent(value: float | None) -> str:
 
 
 def _say_labels(summary: pd.DataFrame, labels: str, target_class: int) -> str:
-    """Give the most frequent labels, such as ``17 (3.1), 1 (1.4)``."""
+    """Give the most frequent labels, such as ``17 (38 : 11), 1 (9 : 15)``."""
     is_own = (summary["labels"] == labels) & (summary["target_class"] == target_class)
     nodes = summary[is_own & (summary["kind"] == "node") & (summary["count"] > 0)]
     first = nodes.sort_values("count", ascending=False, kind="stable").head(_SHOWN_LABELS)
-    return ", ".join(f"{row.a} ({row.ratio:.2g})" for row in first.itertuples())
+    shares, known = 100 * first["share"], 100 * first["training_share"]
+    return ", ".join(
+        f"{label} ({own:.0f} : {there:.0f})"
+        for label, own, there in zip(first["a"], shares, known, strict=True)
+    )
 
 
 def say_empty(metrics: Metrics) -> list[str]:
@@ -107,11 +130,13 @@ def say_empty(metrics: Metrics) -> list[str]:
         if own["found"] == metrics["per_class"]:
             continue
         best = own["best_rejected"]
-        tried = "" if best is None else f"; the surest graph that was not taken has p = {best:.3f}"
+        tried = "" if best is None else f"; the surest graph of the others has p = {best:.3f}"
+        if best == 0:
+            tried = "; all others never left their first node"
         few = "no explanation" if own["found"] == 0 else f"{own['found']} explanations only"
         lines.append(
-            f"{own['labels']}s, {_CLASS[own['target_class']]}: {few} of {metrics['per_class']}"
-            f" after {own['attempts']} policies{tried} (wanted: above 0.8); raise --max-attempts or"
+            f"{_say_task(own, metrics)}: {few} of {metrics['per_class']} after"
+            f" {own['attempts']} policies{tried} (wanted: above {SURE:g}); raise --max-attempts or"
             " --episodes, or mistrust the classifier"
         )
     return lines
@@ -126,8 +151,9 @@ def say_agreement(metrics: Metrics) -> list[str]:
     for _, own in pairs.groupby(["labels", "target_class"]):
         nodes, edges = own["nodes"].astype(float).mean(), own["edges"].astype(float).mean()
         labels, target_class = own.iloc[0][["labels", "target_class"]]
+        word = class_word(target_class, metrics["threshold"])
         lines.append(
-            f"{labels}s, {_CLASS[target_class]}: rank correlation between classifiers"
+            f"{labels}s, {word}: rank correlation between classifiers"
             f" {nodes:.2f} (labels), {edges:.2f} (edges), mean of {len(own)} pairs"
         )
     return lines

@@ -9,7 +9,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from raymat.cluster.explain_tasks import train_coarse_task
+from raymat.cluster.explain_tasks import LOOK_EVERY_S, TRIALS, train_coarse_task
 from raymat.cluster.member import TrainedMember, epochs_done, train_member
 from raymat.cluster.resources import places
 from raymat.cluster.tasks import result_of, start_task
@@ -25,7 +25,6 @@ from raymat.explain.coarse_training import (
 )
 from raymat.explain.record import CLASSIFIER_ENDED, ExplainRecord
 from raymat.explain.scores import FULL
-from raymat.features.coarse_graphs import LabelKind
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.config import FitConfig
 from raymat.training.fit import FitData
@@ -35,13 +34,7 @@ from raymat.training.results import FitResult, to_trained_model
 from raymat.tuning.settings import Resources
 from raymat.tuning.trial_config import TrialConfig
 
-CLASSIFIERS, TRIALS = "classifiers", "trials"  # folders of the run
-LOOK_EVERY_S = 2.0  # at how far the running ones are
-
-
-def classifier_name(labels: LabelKind, member: int) -> str:
-    """Give the name of a coarse classifier, such as ``group-0``."""
-    return f"{labels}-{member}"
+CLASSIFIERS = "classifiers"  # folder of the run
 
 
 class ClassifierTraining:
@@ -107,7 +100,7 @@ class ClassifierTraining:
                 load_model(folder) if name == FULL else load_coarse(folder)
                 read_outputs(folder)
             except RaymatError as error:
-                del record.classifiers[name]
+                record.forget(name)
                 self.run.emit("warning", text=f"{name} is trained again: {error}")
 
     def outputs(self) -> dict[str, NDArray[np.float64]]:
@@ -150,7 +143,10 @@ class ClassifierTraining:
         try:
             ended: TrainedMember | FitResult = result_of(task)
         except RaymatError as error:
-            raise RunError(f"the classifier {name} could not be trained: {error}") from error
+            raise RunError(
+                f"the classifier {name} could not be trained: {error}; try another --seed"
+                + (", or leave it out with --no-full" if name == FULL else "")
+            ) from error
         result = ended.result if isinstance(ended, TrainedMember) else ended
         self._store(name, result)
         row = {
@@ -170,6 +166,13 @@ class ClassifierTraining:
         begun = folder.with_name(f".{name}")
         for old in (begun, folder):  # of a run killed before it was logged
             shutil.rmtree(old, ignore_errors=True)
+        try:
+            self._write(name, result, begun)
+            begun.replace(folder)
+        except OSError as cause:
+            raise RunError(f"{folder}: cannot be written ({cause.strerror or cause})") from cause
+
+    def _write(self, name: str, result: FitResult, begun: Path) -> None:
         source, split = self.inputs.source.sha256, self.inputs.split.sha256
         if self.full is not None and name == FULL:
             facts = {
@@ -187,4 +190,3 @@ class ClassifierTraining:
             prop, threshold = self.inputs.prop.name, self.inputs.threshold
             own = CoarseFacts(prop, threshold, self._seed(name), source, split, result.best.epoch)
             save_coarse(result, own, begun)
-        begun.replace(folder)

@@ -7,11 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from raymat.cluster.classifier_training import (
-    CLASSIFIERS,
-    ClassifierTraining,
-    classifier_name,
-)
+from raymat.cluster.classifier_training import CLASSIFIERS, ClassifierTraining
 from raymat.cluster.connect import ray_session
 from raymat.cluster.explain_tasks import GrowWork
 from raymat.cluster.explaining import Growing
@@ -23,16 +19,21 @@ from raymat.data.splits import SplitConfig
 from raymat.errors import RunError
 from raymat.explain.coarse_classifier import CoarseConfig
 from raymat.explain.coarse_training import TRAINING
-from raymat.explain.explanations import Task
+from raymat.explain.explanations import Task, classifier_name
 from raymat.explain.fill_blanks import ElementShares
 from raymat.explain.finish import CLASSES, TrainingCounts, finish_explanations
-from raymat.explain.full_model import check_explainable, check_same_classes
+from raymat.explain.full_model import (
+    check_explainable,
+    check_same_classes,
+    keep_model,
+    load_full_model,
+)
 from raymat.explain.generate import GrowConfig
 from raymat.explain.record import ExplainRecord
 from raymat.explain.rule_tables import RuleName, make_rules
 from raymat.explain.scores import (
     FULL,
-    predict_all,
+    predict_classes,
     probability_table,
     score_classifiers,
     weak_classifiers,
@@ -45,11 +46,12 @@ from raymat.models.cgcnn import CGCNNConfig
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.config import FitConfig
 from raymat.training.inputs import ClassRule, RunInputs, load_inputs
-from raymat.training.model_files import TrainedModel, load_model
+from raymat.training.model_files import TrainedModel
 from raymat.tuning.trial_config import TrialConfig
 
 CGCNN = "cgcnn"  # the model that is explained
-ON_CPUS = 0.0  # GPUs of a task: graphs of six nodes do not fill one
+ON_CPUS = 0.0  # GPUs of a task: policies and graphs of six nodes are too small for one
+SHELL_NEIGHBORS = 12  # kept for the rule of coordination; close packing has as many
 VIEW = CoarseView()  # of the coarse classifiers, which all have the default
 Floats = NDArray[np.float64]
 
@@ -165,6 +167,8 @@ def _run(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
         full = _full_config(request, given)
         (table,) = find_tables([_table_config(given, full)], inputs.crystals, run)
         assert isinstance(table, NeighborTable)
+        if given is not None:
+            given = keep_model(given, run.path / CLASSIFIERS / FULL)
         training = ClassifierTraining(
             _coarse_configs(request),
             full,
@@ -177,7 +181,7 @@ def _run(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
         training.train(record, inputs.fit_data(table), at_once=request.concurrency)
         outputs = training.outputs()
         if given is not None:
-            outputs = {FULL: predict_all(given, table, inputs.threshold), **outputs}
+            outputs = {FULL: predict_classes(given, table, inputs), **outputs}
         scores = _score(outputs, inputs, run)
         counts = _count_training(request, inputs, table)
         growing = Growing(_grow_work(request, inputs, table, run), request.per_class, run)
@@ -200,7 +204,7 @@ def _load_given(request: ExplainRequest) -> TrainedModel | None:
     """Read the full model that the request names, and check what needs no data."""
     if request.model is None:
         return None
-    model = load_model(Path(request.model))
+    model = load_full_model(Path(request.model))
     check_explainable(model, request.target, where=request.model)
     return model
 
@@ -221,8 +225,8 @@ def _full_config(request: ExplainRequest, given: TrainedModel | None) -> TrialCo
 
 
 def _table_config(given: TrainedModel | None, full: TrialConfig | None) -> NeighborConfig:
-    """Give the graphs that serve the coarse classifiers and the full model."""
-    config = VIEW.table_config
+    """Give the graphs that serve coarse classifiers, rules and the full model."""
+    config = NeighborConfig(cutoff=VIEW.cutoff, max_neighbors=SHELL_NEIGHBORS)
     if given is not None:
         config = config.union(given.view.table_config) or config
     if full is not None:
@@ -263,7 +267,7 @@ def _grow_work(
     """Give what is the same for all explanations of a task."""
     train = inputs.split.rows("train")
     elements = table.take(train).atomic_numbers
-    full = _full_folder(request, run)
+    full = run.path / CLASSIFIERS / FULL if request.full else None
     work = {}
     for labels in request.labels:
         rules = make_rules(
@@ -272,14 +276,13 @@ def _grow_work(
             max_degree=request.grow.max_degree,
             table=table,
             rows=train,
-            view=VIEW,
         )
         shares = ElementShares.of(labels, elements)
         for task in request.tasks:
             if task.labels == labels:
                 work[task] = GrowWork(
                     task=task,
-                    classifier=run.path / CLASSIFIERS / classifier_name(labels, task.member),
+                    classifier=run.path / CLASSIFIERS / task.classifier,
                     full_model=full,
                     shares=shares,
                     threshold=inputs.threshold,
@@ -289,9 +292,3 @@ def _grow_work(
                     max_attempts=request.max_attempts,
                 )
     return work
-
-
-def _full_folder(request: ExplainRequest, run: RunDirectory) -> Path | None:
-    if request.model is not None:
-        return Path(request.model)
-    return run.path / CLASSIFIERS / FULL if request.full else None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,8 @@ from raymat.training.fit import FitData
 from raymat.training.model_files import TrainedModel, load_model
 from raymat.training.results import FitResult
 
+TRIALS = "trials"  # folder of the run in which tasks keep checkpoints and tell how far they are
+LOOK_EVERY_S = 2.0  # at how far they are
 _PROGRESS_FILE = "progress.json"
 
 
@@ -106,8 +109,9 @@ def grow_task(work: GrowWork, numbers: range, *, folder: Path, n_cpus: int) -> d
 
 def note_progress(folder: Path, progress: GrowProgress) -> None:
     """Write down how far the task is that has a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)), encoding="ascii")
+    with suppress(OSError):  # a full disk must not end what only cannot be shown
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)), encoding="ascii")
 
 
 def read_progress(folder: Path) -> GrowProgress | None:

@@ -8,7 +8,13 @@ from typing import Any
 
 import ray
 
-from raymat.cluster.explain_tasks import GrowWork, grow_task, read_progress
+from raymat.cluster.explain_tasks import (
+    LOOK_EVERY_S,
+    TRIALS,
+    GrowWork,
+    grow_task,
+    read_progress,
+)
 from raymat.cluster.resources import places
 from raymat.cluster.tasks import result_of, start_task
 from raymat.explain.explanations import Task
@@ -19,8 +25,6 @@ from raymat.tuning.settings import Resources
 # Explanations that are grown side by side. Fixed, so that what is grown depends neither on the
 # number of workers nor on how far a run was when it was resumed.
 PER_CHUNK = 75
-TRIALS = "trials"  # folder of the run in which tasks tell how far they are
-LOOK_EVERY_S = 2.0
 
 
 class Growing:
@@ -38,9 +42,7 @@ class Growing:
     def grow(self, record: ExplainRecord, resources: Resources, *, at_once: int | None) -> None:
         """Grow every explanation that the record lacks, and take it into the record."""
         missing = [
-            (task, numbers)
-            for task, numbers in self._chunks()
-            if (task, numbers.start) not in record.chunks
+            (task, numbers) for task, numbers in self._chunks() if not record.holds(task, numbers)
         ]
         total = len(self.work) * self.per_class
         self.run.emit(
@@ -89,6 +91,7 @@ class Growing:
             "target_class": task.target_class,
             "member": task.member,
             "first": numbers.start,
+            "count": len(numbers),
             "result": result_of(ready),
         }
         self.run.emit(CHUNK_ENDED, durable=True, **values)

@@ -1,5 +1,6 @@
 """One member of an ensemble, trained as a Ray task."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def _check_finite(result: FitResult) -> None:
 
 def note_epoch(folder: Path, epoch: int) -> None:
     """Write down how many epochs the model that trains in a folder has finished."""
-    (folder / _EPOCH_FILE).write_text(str(epoch), encoding="ascii")
+    with suppress(OSError):  # a full disk must not end what only cannot be shown
+        (folder / _EPOCH_FILE).write_text(str(epoch), encoding="ascii")
 
 
 def epochs_done(folder: Path) -> int:

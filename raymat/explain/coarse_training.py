@@ -1,6 +1,7 @@
 """Train a coarse classifier, and keep it on disk."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def load_coarse(folder: Path) -> CoarseCGCNN:
         load_weights(network, load_file(folder / WEIGHTS), where=str(folder / WEIGHTS))
     except KeyError as cause:
         raise ModelFileError(f"{path}: the key {cause} is missing") from cause
-    except (OSError, ValueError, SafetensorError, RuntimeError) as cause:
+    except (OSError, ValueError, TypeError, SafetensorError, RuntimeError) as cause:
         first_line = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise ModelFileError(f"{folder}: the classifier cannot be read ({first_line})") from cause
     return network.eval()
@@ -146,5 +147,5 @@ def read_outputs(folder: Path) -> NDArray[np.float64]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return np.asarray(stored["prediction"], dtype=np.float64)
-    except (OSError, ValueError, KeyError, EOFError) as cause:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:
         raise RunError(f"{path}: cannot be read ({cause})") from cause

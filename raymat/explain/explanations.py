@@ -12,6 +12,18 @@ from raymat.explain.growing_graphs import GrowingGraphs
 from raymat.explain.rules import Rules
 from raymat.features.coarse_graphs import LABEL_KINDS, N_LABELS, LabelKind
 
+CLASS_WORDS = {0: "low", 1: "high"}
+
+
+def class_word(target_class: int, threshold: float | None) -> str:
+    """Give what people call a class: low or high, or its number where no number was split."""
+    return f"class {target_class}" if threshold is None else CLASS_WORDS[target_class]
+
+
+def classifier_name(labels: LabelKind, member: int) -> str:
+    """Give the name of a coarse classifier, such as ``group-0``."""
+    return f"{labels}-{member}"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -26,6 +38,11 @@ class Task:
     labels: LabelKind
     target_class: int
     member: int = 0
+
+    @property
+    def classifier(self) -> str:
+        """Name of the classifier that is explained, such as ``group-0``."""
+        return classifier_name(self.labels, self.member)
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,9 @@ class Attempts:
         explanations: those that were found.
         n_failed: explanations that were given up after `max_attempts` policies.
         n_attempts: policies trained in all.
-        best_rejected: highest probability of a graph that was not taken; None if there was none.
+        best_rejected: highest probability that an episode of a policy without an explanation left
+            with at least two nodes, 0 if all were stuck at their first node; None if every policy
+            had one.
     """
 
     explanations: list[Explanation]
@@ -143,7 +162,7 @@ def find_explanations(
                 found.append(Explanation(number, own, nodes, edges, probability, attempt + 1))
             else:
                 again.append(number)
-                rejected.append(probability)
+                rejected.append(float(grown.best[row]))
         left = again
     return Attempts(
         sorted(found, key=lambda e: e.number), len(left), n_attempts, max(rejected, default=None)

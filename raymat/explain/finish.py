@@ -15,7 +15,7 @@ from raymat.explain.summary import (
     summary_rows,
     summary_table,
 )
-from raymat.explain.trends import PUBLISHED, TestedTrend, test_trends
+from raymat.explain.trends import PUBLISHED, TestedTrend, check_trends
 from raymat.features.coarse_graphs import LabelKind
 from raymat.tracking.run_directory import RunDirectory
 
@@ -113,8 +113,8 @@ def _test_published(
     tested = []
     for labels in _labels(found):
         own = [t for t in PUBLISHED if (t.target, t.labels) == (target, labels)]
-        counts = {c: count_explanations(pool_members(found, labels, c), labels) for c in CLASSES}
-        tested += test_trends(own, counts, {c: training[labels, c] for c in CLASSES})
+        pooled = {c: pool_members(found, labels, c) for c in CLASSES}
+        tested += check_trends(own, pooled, {c: training[labels, c] for c in CLASSES})
     return tested
 
 
@@ -155,6 +155,7 @@ def _count(task: Task, found: list[Explanation], record: ExplainRecord) -> dict[
         "mean_probability": _mean([e.probability for e in found]),
         "mean_probability_full": _mean(full),
         "full_agrees": _mean([float(p > 0.5) for p in full]),
+        "full_asked": len(full),
         "mean_nodes": _mean([float(len(e.nodes)) for e in found]),
     }
 

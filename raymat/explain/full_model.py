@@ -1,12 +1,40 @@
 """The full model that coarse classifiers stand for: what it must be to be explained."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 
-from raymat.errors import ConfigError
+from raymat.ensembles.stored import is_ensemble
+from raymat.errors import ConfigError, ModelFileError
 from raymat.models.cgcnn import CGCNNConfig
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.inputs import RunInputs
-from raymat.training.model_files import TrainedModel
+from raymat.training.model_files import TrainedModel, load_model, save_model
+
+
+def load_full_model(folder: Path) -> TrainedModel:
+    """Read a model folder.
+
+    Raises:
+        ModelFileError: it holds none, or an ensemble.
+    """
+    if is_ensemble(folder):
+        raise ModelFileError(f"{folder}: an ensemble; name one member, such as members/0000 in it")
+    return load_model(folder)
+
+
+def keep_model(model: TrainedModel, folder: Path) -> TrainedModel:
+    """Copy a model into a folder of the run, and give the copy; one that is there stays.
+
+    So every host sees it, and a run that is resumed goes on with the model it began with.
+    """
+    if not folder.exists():
+        begun = folder.with_name(f".{folder.name}")
+        shutil.rmtree(begun, ignore_errors=True)  # of a run that was killed
+        save_model(model, begun)
+        begun.replace(folder)
+    return load_model(folder)
 
 
 def check_explainable(model: TrainedModel, target: str, *, where: str) -> None:

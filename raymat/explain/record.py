@@ -16,11 +16,11 @@ class ExplainRecord:
 
     Attributes:
         classifiers: name -> what the log says of it.
-        chunks: (task, first number) -> what the log says of these explanations.
+        chunks: (task, numbers) -> what the log says of these explanations.
     """
 
     classifiers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    chunks: dict[tuple[Task, int], dict[str, Any]] = field(default_factory=dict)
+    chunks: dict[tuple[Task, range], dict[str, Any]] = field(default_factory=dict)
 
     @staticmethod
     def from_events(events: Iterable[Event]) -> "ExplainRecord":
@@ -36,7 +36,19 @@ class ExplainRecord:
             self.classifiers[event["name"]] = event["row"]
         elif event["event"] == CHUNK_ENDED:
             task = Task(event["labels"], event["target_class"], event["member"])
-            self.chunks[task, event["first"]] = event["result"]
+            numbers = range(event["first"], event["first"] + event["count"])
+            self.chunks[task, numbers] = event["result"]
+
+    def holds(self, task: Task, numbers: range) -> bool:
+        """Say whether just these explanations have been grown together."""
+        return (task, numbers) in self.chunks
+
+    def forget(self, name: str) -> None:
+        """Forget a classifier, and what was grown for it."""
+        self.classifiers.pop(name, None)
+        for task, numbers in list(self.chunks):
+            if task.classifier == name:
+                del self.chunks[task, numbers]
 
     def explanations(self, task: Task) -> list[Explanation]:
         """Give the explanations of a task in the order of their numbers."""
@@ -53,7 +65,7 @@ class ExplainRecord:
         return sum(result[key] for (own, _), result in self.chunks.items() if own == task)
 
     def best_rejected(self, task: Task) -> float | None:
-        """Give the highest probability of a graph that was not taken."""
+        """Give the highest probability of a graph that was not sure enough."""
         tried = [
             result["best_rejected"]
             for (own, _), result in self.chunks.items()

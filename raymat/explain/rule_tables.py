@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.explain.rules import Rules
-from raymat.features.coarse_graphs import N_LABELS, CoarseView, LabelKind, element_labels
+from raymat.features.coarse_graphs import N_LABELS, LabelKind, element_labels
 from raymat.features.neighbor_table import NeighborTable
 from raymat.features.oxidation import oxidation_signs
 
 RuleName = Literal["coordination", "charge"]
-USUAL = 0.95  # share of the atoms of a label that have at most so many neighbors
+# Times the shortest distance of an atom: how far its nearest neighbors may lie. Just below 2 over
+# the square root of 3, where the second shell of CsCl begins.
+SHELL = 1.15
 
 
 def make_rules(
@@ -22,24 +24,22 @@ def make_rules(
     max_degree: int,
     table: NeighborTable,
     rows: NDArray[np.int64],
-    view: CoarseView,
 ) -> Rules:
     """Give the rules of a labelling.
 
     Args:
-        names: rules besides the largest degree. "coordination" lowers it to what 95 % of the atoms
-            of a label have in the training crystals; "charge" lets an edge join only what can be a
-            cation and an anion.
+        names: rules besides the largest degree. "coordination" lowers it to the median number of
+            nearest neighbors of a label's atoms in the training crystals; "charge" lets an edge
+            join only what can be a cation and an anion.
         labels: groups or periods.
         max_degree: most edges of any node.
-        table: of the crystals.
+        table: of the crystals, with enough neighbors for their first shells.
         rows: the training crystals.
-        view: how the classifier sees them.
     """
     asked = set(names)
     limits = np.full(N_LABELS[labels], max_degree)
     if "coordination" in asked:
-        limits = np.minimum(limits, usual_degrees(table, rows, labels, view))
+        limits = np.minimum(limits, usual_coordination(table, rows, labels))
     degrees = tuple(int(n) for n in limits)
     if "charge" not in asked:
         return Rules(degrees)
@@ -48,17 +48,21 @@ def make_rules(
     return Rules(degrees, cation, anion)
 
 
-def usual_degrees(
-    table: NeighborTable, rows: NDArray[np.int64], labels: LabelKind, view: CoarseView
+def usual_coordination(
+    table: NeighborTable, rows: NDArray[np.int64], labels: LabelKind
 ) -> NDArray[np.int64]:
-    """Give (n_labels,) the degree that 95 % of a label's atoms have at most; 1 without atoms."""
-    graph = view.batch(table, rows)
-    degrees = np.bincount(graph.edge_index[1].numpy(), minlength=graph.n_atoms)
-    own = element_labels(labels)[graph.atomic_numbers.numpy()]
+    """Give (n_labels,) how many nearest neighbors atoms of a label have, their median.
+
+    Nearest are those within `SHELL` times an atom's shortest distance, images of one atom counted
+    apart, as far as the table keeps neighbors. 1 for a label that no crystal has.
+    """
+    own = table.take(rows)
+    is_near = own.distances <= SHELL * own.distances[:, :1]
+    counts = (is_near & np.isfinite(own.distances)).sum(axis=1)
+    found = element_labels(labels)[own.atomic_numbers]
     usual = np.ones(N_LABELS[labels], dtype=np.int64)
-    for label in np.unique(own):
-        found = degrees[own == label]
-        usual[label] = max(1, int(np.quantile(found, USUAL, method="inverted_cdf")))
+    for label in np.unique(found):
+        usual[label] = max(1, int(np.median(counts[found == label])))
     return usual
 
 

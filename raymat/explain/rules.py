@@ -1,8 +1,8 @@
 """Which grown graphs are valid.
 
 The rule of XGNN is a largest degree per label. Two more rules, off unless asked for, bring graphs
-nearer to crystals: no node has more neighbors than atoms of its label usually have, and no two ions
-of one sign touch.
+nearer to crystals: no node has more neighbors than atoms of its label usually have in their first
+shell, and no two ions of one sign touch.
 """
 
 from dataclasses import dataclass

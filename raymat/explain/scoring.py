@@ -9,7 +9,7 @@ from raymat.explain.coarse_classifier import CoarseCGCNN
 from raymat.explain.growing_graphs import NO_NODE, GrowingGraphs
 from raymat.features.graph import CrystalGraph
 
-DECIMALS = 6  # of a probability; more would depend on the batch that a graph is in
+DECIMALS = 6  # of a probability; more digits would change with the batch that a graph is in
 MOST_REMEMBERED = 2_000_000
 _BITS_PER_LABEL = 5  # 18 groups and none; 10 nodes fit into 64 bits
 

@@ -6,19 +6,23 @@ class favour over those of the other. A trend is a set of labels or pairs whose 
 or edges, must be larger in its class.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
+from scipy.stats import permutation_test
 
-from raymat.explain.summary import LabelCounts
+from raymat.explain.explanations import CLASS_WORDS, Explanation
+from raymat.explain.summary import LabelCounts, count_explanations
 from raymat.features.coarse_graphs import LabelKind
 
-Verdict = Literal["found", "weak", "not found"]
-CLEAR_RATIO, CLEAR_P = 1.25, 0.01  # share in its class over the other's; Fisher's exact test
+Verdict = Literal["found", "weak", "not found", "untested"]
+CLEAR_RATIO, CLEAR_P = 1.25, 0.01  # share in its class over the other's; permutation test
+N_RESAMPLES = 1999
+FEWEST_GRAPHS = 2  # of a class: one proves nothing
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,19 @@ class Trend:
     second: tuple[int, ...] = ()
 
     def say(self) -> str:
-        """Give it in words, such as ``high: edges between groups 15-18``."""
-        word = {0: "low", 1: "high"}[self.target_class]
-        one = f"{self.labels}s {_span(self.first)}"
+        """Give it in words, such as ``high: edges among groups 15-18``."""
+        word = CLASS_WORDS[self.target_class]
+        one = f"{self.labels}{'s' if len(self.first) > 1 else ''} {_span(self.first)}"
         if self.kind == "node":
             return f"{word}: {one}"
         if self.first == self.second:
             return f"{word}: edges among {one}"
         return f"{word}: edges between {one} and {_span(self.second)}"
+
+    @property
+    def both_classes(self) -> tuple[int, int]:
+        """Its class, and the other one."""
+        return self.target_class, 1 - self.target_class
 
     def counts(self, found: LabelCounts) -> tuple[int, int]:
         """Give how many nodes or edges are of this kind, and how many there are."""
@@ -72,12 +81,13 @@ class TestedTrend:
     Attributes:
         trend: the statement.
         verdict: found (share at least `CLEAR_RATIO` times that of the other class, and not by
-            chance), weak (larger, but not so clearly), or not found.
+            chance), weak (larger, but not so clearly), not found, or untested where a class has no
+            explanation.
         count, total: nodes or edges of the kind in its class, and all of that class.
         other_count, other_total: in the other class.
         training_ratio: the same ratio of shares in the training crystals: what counting says.
-        p_value: of Fisher's exact test, one-sided; nodes of one graph are not independent, so it
-            is a guide only.
+        p_value: how often a difference as large is met where whole graphs change classes at random;
+            nan where a class has none. It knows nothing of what other classifiers would say.
     """
 
     trend: Trend
@@ -95,39 +105,77 @@ class TestedTrend:
         return _ratio(self.count, self.total, self.other_count, self.other_total)
 
 
-def test_trends(
+def check_trends(
     trends: Iterable[Trend],
-    explanations: Mapping[int, LabelCounts],
+    explanations: Mapping[int, Sequence[Explanation]],
     training: Mapping[int, LabelCounts],
 ) -> list[TestedTrend]:
-    """Test trends of one property and labelling; both maps are class -> counts."""
-    return [_test(trend, explanations, training) for trend in trends]
+    """Test trends of one property and labelling; both maps are by class."""
+    return [_check(trend, explanations, training) for trend in trends]
 
 
-test_trends.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for one of its own
-
-
-def _test(
-    trend: Trend, explanations: Mapping[int, LabelCounts], training: Mapping[int, LabelCounts]
+def _check(
+    trend: Trend,
+    explanations: Mapping[int, Sequence[Explanation]],
+    training: Mapping[int, LabelCounts],
 ) -> TestedTrend:
-    own, other = trend.target_class, 1 - trend.target_class
-    count, total = trend.counts(explanations[own])
-    other_count, other_total = trend.counts(explanations[other])
+    own, other = (_count_graphs(trend, explanations[c]) for c in trend.both_classes)
+    (count, total), (other_count, other_total) = own.sum(axis=0), other.sum(axis=0)
     ratio = _ratio(count, total, other_count, other_total)
-    table = np.array([[count, total - count], [other_count, other_total - other_count]])
-    p_value = float(fisher_exact(table, alternative="greater").pvalue)
+    p_value = _p_value(own, other) if total and other_total else math.nan
     verdict: Verdict = "not found"
-    if ratio > 1:
+    if not (total and other_total):
+        verdict = "untested"
+    elif ratio > 1:
         verdict = "found" if ratio >= CLEAR_RATIO and p_value < CLEAR_P else "weak"
-    known = _ratio(*trend.counts(training[own]), *trend.counts(training[other]))
-    return TestedTrend(trend, verdict, count, total, other_count, other_total, known, p_value)
+    first, second = trend.both_classes
+    known = _ratio(*trend.counts(training[first]), *trend.counts(training[second]))
+    return TestedTrend(
+        trend,
+        verdict,
+        count=int(count),
+        total=int(total),
+        other_count=int(other_count),
+        other_total=int(other_total),
+        training_ratio=known,
+        p_value=p_value,
+    )
+
+
+def _count_graphs(trend: Trend, explanations: Sequence[Explanation]) -> NDArray[np.int64]:
+    """Give (n_graphs, 2): how many nodes or edges of each graph are of the kind, and all."""
+    counts = [trend.counts(count_explanations([e], trend.labels)) for e in explanations]
+    return np.array(counts, dtype=np.int64).reshape(-1, 2)
+
+
+def _p_value(own: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    """Give how often graphs that change classes at random show as large a difference of shares."""
+    if min(len(own), len(other)) < FEWEST_GRAPHS:
+        return 1.0
+    graphs = np.concatenate([own, other])
+
+    def difference(first: NDArray[np.int64], second: NDArray[np.int64], axis: int) -> Any:
+        shares = [graphs[rows].sum(axis=axis - 1) for rows in (first, second)]
+        return shares[0][..., 0] / shares[0][..., 1] - shares[1][..., 0] / shares[1][..., 1]
+
+    rows = np.arange(len(graphs))
+    return float(
+        permutation_test(
+            (rows[: len(own)], rows[len(own) :]),
+            difference,
+            vectorized=True,
+            n_resamples=N_RESAMPLES,
+            alternative="greater",
+            rng=np.random.default_rng(0),
+        ).pvalue
+    )
 
 
 def _ratio(count: int, total: int, other_count: int, other_total: int) -> float:
-    if total == 0 or count == 0:
-        return 0.0
+    if total == 0 or other_total == 0:
+        return math.nan
     if other_count == 0:
-        return float("inf")
+        return math.inf if count else math.nan
     return (count / total) / (other_count / other_total)
 
 

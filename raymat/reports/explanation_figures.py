@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.errors import RunError
-from raymat.explain.explanations import Explanation
+from raymat.explain.explanations import Explanation, class_word
 from raymat.explain.finish import CLASSES, EXPLANATIONS, SUMMARY
 from raymat.explain.summary import most_frequent
 from raymat.features.coarse_graphs import N_LABELS, LabelKind
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-CLASS_NAMES = {0: "low", 1: "high"}
 CLASS_COLORS = {0: ORANGE, 1: NAVY}
 N_MOTIFS = 6  # of each class
 _TEXT_FROM = 0.55  # of the largest share: lighter than this, and text on it must be dark
@@ -39,12 +38,18 @@ class ExplanationResults:
         labels: groups or periods.
         summary: the rows of `summary.csv` of this labelling.
         explanations: class -> explanations, of all classifiers.
+        threshold: between the classes; None where the target is a class itself.
     """
 
     target: str
     labels: LabelKind
     summary: pd.DataFrame
     explanations: dict[int, list[Explanation]]
+    threshold: float | None
+
+    def word(self, target_class: int) -> str:
+        """Give what a class is called."""
+        return class_word(target_class, self.threshold)
 
     def nodes(self, target_class: int, column: str) -> Floats:
         """Give (n_labels,) one column of the rows of labels."""
@@ -113,6 +118,7 @@ def read_explanations(run: Path) -> list[ExplanationResults]:
                 labels,
                 summary[summary["labels"] == labels],
                 {c: _of_class(rows, labels, c) for c in CLASSES},
+                metrics["threshold"],
             )
             for labels in dict.fromkeys(own["labels"] for own in metrics["explanations"])
         ]
@@ -146,7 +152,7 @@ def label_figure(results: ExplanationResults) -> "Figure":
     for target_class in CLASSES:
         shift = (target_class - 0.5) * width
         count = len(results.explanations[target_class])
-        label = f"{CLASS_NAMES[target_class]}: {count} explanations"
+        label = f"{results.word(target_class)}: {count} explanations"
         shares = 100 * results.nodes(target_class, "share")
         axes.bar(
             places + shift, shares, width, color=CLASS_COLORS[target_class], label=label, lw=0
@@ -188,7 +194,7 @@ def edge_figure(results: ExplanationResults) -> "Figure":
         axes.set_xticks(places, places + 1, fontsize=8)
         axes.set_yticks(places, places + 1, fontsize=8)
         axes.set(xlabel=results.labels, ylabel=results.labels)
-        axes.set_title(f"{CLASS_NAMES[target_class]}", fontsize=10, loc="left")
+        axes.set_title(f"{results.word(target_class)}", fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
     assert image is not None
     figure.colorbar(image, ax=list(panels), label="share of edges (%)", shrink=0.8)
@@ -222,7 +228,7 @@ def motif_figure(results: ExplanationResults) -> "Figure":
             _draw_graph(axes, explanation, results.labels)
             axes.set_title(f"{times} of {len(found)}", fontsize=8, color=GREY)
         row[0].text(
-            -0.08, 0.5, CLASS_NAMES[target_class], transform=row[0].transAxes, fontsize=11,
+            -0.08, 0.5, results.word(target_class), transform=row[0].transAxes, fontsize=11,
             rotation=90, ha="right", va="center", color=CLASS_COLORS[target_class], weight="bold",
         )  # fmt: skip
     figure.suptitle(

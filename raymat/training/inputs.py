@@ -233,8 +233,15 @@ def check_learnable(inputs: RunInputs) -> None:
         if len(np.unique(targets[split.rows(part)])) < 2:
             raise DataError(
                 f"the {part} rows hold one class of '{prop.name}' only, so there is no AUC; use"
-                " more rows or another --seed"
+                f" more rows, another --seed or other --classes{_say_range(inputs)}"
             )
+
+
+def _say_range(inputs: RunInputs) -> str:
+    if inputs.classes is None:
+        return ""
+    values = inputs.crystals.target(inputs.prop.name)
+    return f" (its values go from {values.min():.6g} to {values.max():.6g})"
 
 
 def check_classes(crystals: CrystalSet, prop: Property, rule: ClassRule | None) -> None:

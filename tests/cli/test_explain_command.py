@@ -115,17 +115,28 @@ def test_small_run_from_end_to_end(folder: Path, capfd: pytest.CaptureFixture[st
 
 def test_class_that_yields_nothing_is_told() -> None:
     own = {
-        "labels": "group", "target_class": 1, "found": 0, "attempts": 30, "best_rejected": 0.512,
+        "labels": "group", "target_class": 1, "member": 0, "found": 0, "attempts": 30,
+        "best_rejected": 0.512,
     }  # fmt: skip
-    (line,) = say_empty({"per_class": 3, "explanations": [own]})
+    metrics = {"per_class": 3, "threshold": 0.5, "explanations": [own]}
+    (line,) = say_empty(metrics)
     assert line.startswith("groups, high: no explanation of 3 after 30 policies; the surest graph")
     assert "p = 0.512 (wanted: above 0.8); raise --max-attempts" in line
-    assert say_empty({"per_class": 3, "explanations": [{**own, "found": 3}]}) == []
+    (stuck,) = say_empty({**metrics, "explanations": [{**own, "best_rejected": 0.0}]})
+    assert "all others never left their first node" in stuck
+    several = [own, {**own, "member": 1}]
+    lines = say_empty({**metrics, "threshold": None, "explanations": several})
+    assert [text.partition(":")[0] for text in lines] == [
+        "groups, class 1, classifier 0",
+        "groups, class 1, classifier 1",
+    ]
+    assert say_empty({**metrics, "explanations": [{**own, "found": 3}]}) == []
 
 
 def test_agreement_is_the_mean_over_pairs() -> None:
     pair = {"labels": "group", "target_class": 0, "members": [0, 1], "nodes": 0.5, "edges": None}
-    lines = say_agreement({"agreement_of_members": [pair, {**pair, "nodes": 0.9, "edges": 0.4}]})
+    pairs = [pair, {**pair, "nodes": 0.9, "edges": 0.4}]
+    lines = say_agreement({"threshold": 0.5, "agreement_of_members": pairs})
     assert lines == [
         "groups, low: rank correlation between classifiers 0.70 (labels), 0.40 (edges), mean of 2"
         " pairs"

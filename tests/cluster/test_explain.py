@@ -198,18 +198,27 @@ def test_resumed_run_does_nothing_again(run: Run, folder: Path) -> None:
     ).read_bytes()
 
 
-def test_damaged_classifier_is_trained_again(run: Run, folder: Path) -> None:
-    path = folder / "damaged"
+@pytest.mark.parametrize("name", ["model.safetensors", "outputs.npz"])
+def test_damaged_classifier_is_trained_again(run: Run, folder: Path, name: str) -> None:
+    path = folder / f"damaged-{name}"
     shutil.copytree(run.path, path)
     lines = (path / "events.jsonl").read_text("utf-8").splitlines(keepends=True)
     kept = [line for line in lines if json.loads(line)["event"] != "scored"]
     (path / "events.jsonl").write_text("".join(kept), encoding="utf-8")
-    (path / "classifiers" / "group-0" / "model.safetensors").write_bytes(b"")
+    damaged = path / "classifiers" / "group-0" / name
+    damaged.write_bytes(damaged.read_bytes()[:-40])
     resume_explain(path)
     events = read_events(path / "events.jsonl")
     assert any("group-0 is trained again" in e["text"] for e in of_kind(events, "warning"))
     assert len(of_kind(events, "classifier_ended")) == 4
     assert load_coarse(path / "classifiers" / "group-0")
+    grown = [(e["labels"], e["target_class"]) for e in of_kind(events, "explanations_grown")]
+    assert sorted(grown) == sorted(
+        [("group", 0), ("group", 1)] * 2 + [("period", 0), ("period", 1)]
+    )  # what was grown for the damaged one is grown again
+    assert (path / "explanations.jsonl").read_bytes() == (
+        run.path / "explanations.jsonl"
+    ).read_bytes()
 
 
 def test_several_classifiers_are_compared(folder: Path) -> None:
@@ -246,7 +255,8 @@ def test_model_of_numbers_is_explained(folder: Path) -> None:
     model = stored_model(folder / "numbers")
     found = run_explain(folder / "given", model=model, labels=("period",), per_class=2)
     assert set(found.metrics["classifiers"]) == {"full", "period-0"}
-    assert sorted(p.name for p in (found.path / "classifiers").iterdir()) == ["period-0"]
+    kept = found.path / "classifiers" / "full" / "model.safetensors"
+    assert kept.read_bytes() == (folder / "numbers" / "model.safetensors").read_bytes()
     for row in found.explanations:
         assert row["probability_full"] * 32 == pytest.approx(round(row["probability_full"] * 32))
 

@@ -5,12 +5,11 @@ import pytest
 import torch
 from test_growing_graphs import chain, grow_one
 
-from raymat.explain.rule_tables import label_signs, make_rules, usual_degrees
+from raymat.explain.rule_tables import label_signs, make_rules, usual_coordination
 from raymat.explain.rules import Rules
-from raymat.features.coarse_graphs import CoarseView, label_of
+from raymat.features.coarse_graphs import label_of
+from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.oxidation import oxidation_signs
-
-VIEW = CoarseView()
 
 
 def star(center, *others):
@@ -81,21 +80,25 @@ def test_signs_of_elements_and_groups():
     assert not any(cation[1:15])  # no crystal has these
 
 
-def test_usual_degree_of_crystals(tiny_crystals):
-    """CsCl is one edge per atom; of four neighbors all differ in NaCl's cubic cell."""
-    table = VIEW.table_config.build(tiny_crystals)
-    chloride = usual_degrees(table, np.array([2]), "group", VIEW)
-    assert chloride[label_of(55, "group")] == chloride[label_of(17, "group")] == 1
+def test_usual_coordination_of_crystals(tiny_crystals):
+    """Textbook: 6 in NaCl, 4 in Si, 8 in CsCl; in SrTiO3 Ti has 6 O, O 2 Ti, Sr 12 O."""
+    table = NeighborConfig(cutoff=8.0, max_neighbors=14).build(tiny_crystals)
+    expected = {0: {11: 6, 17: 6}, 1: {14: 4}, 2: {55: 8, 17: 8}, 3: {22: 6, 8: 2, 38: 12}}
+    for row, known in expected.items():
+        found = usual_coordination(table, np.array([row]), "group")
+        for z, n in known.items():
+            assert found[label_of(z, "group")] == n
+        assert set(found.tolist()) - set(known.values()) <= {1}
+
+
+def test_rules_from_crystals(tiny_crystals):
+    table = NeighborConfig(cutoff=8.0, max_neighbors=14).build(tiny_crystals)
     rules = make_rules(
-        ["coordination", "charge"],
-        "group",
-        max_degree=4,
-        table=table,
-        rows=np.array([2]),
-        view=VIEW,
+        ["coordination", "charge"], "group", max_degree=4, table=table, rows=np.array([3])
     )
-    assert rules.max_degree == (1,) * 18
+    oxygen, titanium = label_of(8, "group"), label_of(22, "group")
+    assert (rules.max_degree[oxygen], rules.max_degree[titanium]) == (2, 4)
     assert rules.cation is not None
-    assert rules.cation[0]
-    plain = make_rules((), "group", max_degree=3, table=table, rows=np.array([0]), view=VIEW)
+    assert rules.cation[titanium]
+    plain = make_rules((), "group", max_degree=3, table=table, rows=np.array([0]))
     assert plain == Rules((3,) * 18)

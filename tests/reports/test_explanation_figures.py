@@ -39,7 +39,7 @@ def write_run(folder: Path, low=LOW, high=HIGH) -> Path:
         lines += [json.dumps({**head, **e.to_dict()}) + "\n" for e in found]
     summary_table(rows).to_csv(folder / "summary.csv", index=False)
     (folder / "explanations.jsonl").write_text("".join(lines), encoding="utf-8")
-    metrics = {"target": "band_gap", "explanations": [{"labels": "period"}]}
+    metrics = {"target": "band_gap", "threshold": 0.5, "explanations": [{"labels": "period"}]}
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     return folder
 
