@@ -63,7 +63,7 @@ def count_crystals(
 ) -> LabelCounts:
     """Count labels and edges over crystals, as the simple graphs that the classifier reads.
 
-    What explanations of a class have more often than these is what they add to counting.
+    They are what counting alone would say of a class.
     """
     n, own = N_LABELS[labels], element_labels(labels)
     nodes, edges = np.zeros(n, dtype=np.int64), np.zeros((n, n), dtype=np.int64)
@@ -82,7 +82,9 @@ def summary_rows(task: Task, counts: LabelCounts, training: LabelCounts) -> list
     """Give the rows of `summary.csv` of one class: every label, and every pair that occurs.
 
     `share` is of all nodes or edges of the explanations, `training_share` of those of the training
-    crystals of the class, and `ratio` the first over the second; nan where crystals have none.
+    crystals of the class (a large crystal counts for more than a small one), and `ratio` the first
+    over the second; nan where crystals have none. Graphs begin with a label drawn uniformly, so the
+    ratio of a label that crystals rarely have is large in either class.
     """
     head = {"labels": task.labels, "target_class": task.target_class}
     shares, known = counts.node_shares, training.node_shares
