@@ -152,6 +152,7 @@ def main() -> None:
             split=SplitConfig(),
             per_class=args.per_class,
             full=False,
+            max_rejected=1.0,  # some made crystals have atoms too close
             training=TRAINING.model_copy(update={"epochs": args.epochs}),
             grow=GrowConfig(episodes=args.episodes),
             seed=args.seed,
