@@ -7,17 +7,13 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.outputs import check_new_folder, make_folder, source_stem
-from raymat.cli.predict import check_elements, find_model, split_usable, warn_of_new_elements
-from raymat.data.limits import MAX_REJECTED
-from raymat.errors import ModelFileError
+from raymat.cli.predict import find_model, load_usable
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from raymat.data.crystals import CrystalSet
     from raymat.explain.site_contributions import SiteContributions
-    from raymat.features.store import FeatureStore
     from raymat.training.model_files import TrainedModel
 
 app = typer.Typer(add_completion=False)
@@ -77,7 +73,7 @@ def contributions(
     prepare_process(threads)
     device = choose_device(gpus)
     trained = _load_linear(model)
-    usable, features, rejected = _load_usable(trained, crystals, max_rejected)
+    usable, features, rejected = load_usable(trained, crystals, max_rejected)
     found = explain_sites(trained, usable, features, device=device)
     files = _write(found, rejected, out)
     if not quiet:
@@ -92,31 +88,13 @@ def _load_linear(folder: Path) -> "TrainedModel":
     Raises:
         ModelFileError: the folder holds no model, or one without them.
     """
-    from raymat.ensembles.stored import is_ensemble
+    from raymat.explain.full_model import load_full_model
     from raymat.explain.site_contributions import linear_network
-    from raymat.training.model_files import load_model
 
-    if is_ensemble(folder):
-        raise ModelFileError(f"{folder}: an ensemble; name one member, such as members/0000 in it")
     found = find_model(folder)
-    trained = load_model(found)
+    trained = load_full_model(found)
     linear_network(trained, where=str(found))
     return trained
-
-
-def _load_usable(
-    trained: "TrainedModel", source: str, max_rejected: float | None
-) -> "tuple[CrystalSet, FeatureStore, pd.DataFrame]":
-    """Give the crystals that the model can take, their features, and all rejected rows."""
-    from raymat.data.readers import load_crystals
-
-    limit = MAX_REJECTED if max_rejected is None else max_rejected
-    loaded = load_crystals(source, max_rejected=limit)
-    if max_rejected is None:
-        check_elements(trained, loaded.crystals)
-    usable, features, rejected = split_usable(trained, loaded, max_rejected=limit)
-    warn_of_new_elements(trained, usable)
-    return usable, features, rejected
 
 
 def _write(found: "SiteContributions", rejected: "pd.DataFrame", folder: Path) -> list[Path]:

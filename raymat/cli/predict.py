@@ -73,19 +73,13 @@ def predict(
     out = out or Path(f"{source_stem(crystals)}-predictions.parquet")
     check_output(out, crystals, endings=_ENDINGS)
     refuse_existing(out)
-    from raymat.data.readers import load_crystals
     from raymat.data.writers import write_rejected
     from raymat.training.device import choose_device, prepare_process
 
     prepare_process(threads)
     device = choose_device(gpus)
     trained = load_predictor(model)
-    limit = MAX_REJECTED if max_rejected is None else max_rejected
-    loaded = load_crystals(crystals, max_rejected=limit)
-    if max_rejected is None:
-        check_elements(trained, loaded.crystals)
-    usable, features, rejected_rows = split_usable(trained, loaded, max_rejected=limit)
-    warn_of_new_elements(trained, usable)
+    usable, features, rejected_rows = load_usable(trained, crystals, max_rejected)
     table = prediction_table(trained, usable, features=features, device=device)
     write_table(table, out, unit=trained.unit)
     write_rejected(rejected_rows, rejected_beside(out))
@@ -113,6 +107,28 @@ def find_model(folder: Path) -> Path:
     inside = folder / "best"
     is_run = not (folder / "model.json").exists() and (inside / "model.json").exists()
     return inside if is_run else folder
+
+
+def load_usable(
+    model: "Predictor", source: str, max_rejected: float | None
+) -> tuple["CrystalSet", "FeatureStore", "pd.DataFrame"]:
+    """Give the crystals of a source that the model can take, their features, and rejected rows.
+
+    Elements that the model never met are told as a warning.
+
+    Raises:
+        UnknownElementError: the model was not made for an element, and no `max_rejected` is given.
+        DataError: the source cannot be used, or too many of its rows.
+    """
+    from raymat.data.readers import load_crystals
+
+    limit = MAX_REJECTED if max_rejected is None else max_rejected
+    loaded = load_crystals(source, max_rejected=limit)
+    if max_rejected is None:
+        check_elements(model, loaded.crystals)
+    usable, features, rejected = split_usable(model, loaded, max_rejected=limit)
+    warn_of_new_elements(model, usable)
+    return usable, features, rejected
 
 
 def check_elements(model: "Predictor", crystals: "CrystalSet") -> None:
