@@ -155,6 +155,7 @@ def main() -> None:
             max_rejected=1.0,  # some made crystals have atoms too close
             training=TRAINING.model_copy(update={"epochs": args.epochs}),
             grow=GrowConfig(episodes=args.episodes),
+            max_attempts=1,  # a fixed amount of work, whatever is found
             seed=args.seed,
         )
         workers = compare_workers(request, folder)
