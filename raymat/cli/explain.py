@@ -16,6 +16,16 @@ app = typer.Typer(add_completion=False)
 
 _EXPLANATIONS, _CLASSIFIERS = "Explanations", "Classifiers"
 
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="Property to explain; may be given more than once.",
+        rich_help_panel="Data",
+        show_default=False,
+    ),
+]
 Labels = Annotated[
     list[str] | None,
     typer.Option(
@@ -135,7 +145,7 @@ MaxAttempts = Annotated[
 @app.command()
 def explain(
     data: options.Data = None,
-    target: options.Target = None,
+    target: Targets = None,
     labels: Labels = None,
     per_class: PerClass = 150,
     model: Model = None,
@@ -165,14 +175,16 @@ def explain(
     beside what the training crystals have, is written as tables and figures. Ctrl-C leaves a run
     that `raymat resume` continues.
 
+    Several --target are explained one after another, each in a folder of its own.
+
     Example: raymat explain --data mp.parquet --target band_gap --labels group --per-class 150
     """
-    request = _request(
+    requests = _requests(
+        target,
         grow=_given(max_nodes=max_nodes, max_degree=max_degree, episodes=episodes, rollout=rollout),
         split=options.choose_split(None, split, None),
         training=_training(epochs),
         data=data,
-        target=target,
         labels=_words("--labels", labels, ("group", "period")),
         per_class=per_class,
         members=members,
@@ -186,7 +198,8 @@ def explain(
         concurrency=concurrency,
         address=address,
     )
-    _run(request, out or options.default_run_directory("explain", request.target), quiet=quiet)
+    name = requests[0].target if len(requests) == 1 else f"{len(requests)}-properties"
+    _run(requests, out or options.default_run_directory("explain", name), quiet=quiet)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -213,18 +226,26 @@ def _training(epochs: int | None) -> Any:
     return None if epochs is None else TRAINING.model_copy(update={"epochs": epochs})
 
 
-def _request(**values: Any) -> "ExplainRequest":
+def _requests(targets: Sequence[str] | None, **values: Any) -> list["ExplainRequest"]:
+    """Give one request for each property."""
+    asked = _given(**values)
+    for key, text in _NEEDED.items():
+        if not (targets if key == "target" else asked.get(key)):
+            raise ConfigError(f"--{key} is needed: {text}")
+    if "model" in asked and not asked["full"]:
+        raise ConfigError("--model and --no-full contradict each other; leave one out")
+    different = list(dict.fromkeys(targets or ()))
+    if "model" in asked and len(different) > 1:
+        raise ConfigError("--model is of one property; give one --target")
+    asked["data"] = options.absolute_source(str(asked["data"]))
+    return [_request({**asked, "target": target}) for target in different]
+
+
+def _request(asked: dict[str, Any]) -> "ExplainRequest":
     from raymat.cluster.explain import ExplainRequest
     from raymat.config import build_config
     from raymat.properties import find_property
 
-    asked = _given(**values)
-    for key, text in _NEEDED.items():
-        if key not in asked:
-            raise ConfigError(f"--{key} is needed: {text}")
-    if "model" in asked and not asked["full"]:
-        raise ConfigError("--model and --no-full contradict each other; leave one out")
-    asked["data"] = options.absolute_source(str(asked["data"]))
     if "classes" not in asked and find_property(asked["target"]).task == "classification":
         asked["classes"] = None  # it is one
     request: ExplainRequest = build_config(ExplainRequest, asked, where="options")
@@ -237,21 +258,39 @@ _NEEDED = {
 }
 
 
-def _run(request: "ExplainRequest", out: Path, *, quiet: bool) -> None:
+def _run(requests: list["ExplainRequest"], out: Path, *, quiet: bool) -> None:
     from raymat.cli.explain_progress import ExplainProgress
     from raymat.cli.runs import running
 
     progress = ExplainProgress(quiet=quiet)
     with running(out, progress):
-        from raymat.cluster.explain import explain as run_explain
+        if len(requests) == 1:
+            from raymat.cluster.explain import explain as run_explain
 
-        metrics = run_explain(request, out, listeners=(progress,))
+            metrics = run_explain(requests[0], out, listeners=(progress,))
+        else:
+            from raymat.cluster.explain_series import ExplainSeries, explain_series
+
+            series = ExplainSeries(properties=tuple(requests))
+            metrics = explain_series(series, out, listeners=(progress,))
     show_result(metrics, out)
 
 
 def show_result(metrics: dict[str, Any], run: Path) -> None:
-    """Draw the figures of an explanation run and print what it found."""
-    from raymat.cli.explain_results import draw_explanations, show_explanations
+    """Draw the figures of an explanation run, or of a series, and print what it found.
 
-    draw_explanations(run)
-    show_explanations(metrics, run)
+    Raises:
+        FailedRunError: a property of a series could not be explained.
+    """
+    from raymat.cli.explain_results import draw_explanations, show_explanations
+    from raymat.cli.runs import FailedRunError
+    from raymat.cluster.explain_series import PROPERTIES, property_folder
+
+    for target, own in metrics.get(PROPERTIES, {"": metrics}).items():
+        folder = run / property_folder(target)
+        draw_explanations(folder)
+        show_explanations(own, folder)
+    left_out = metrics.get("left_out", {})
+    if left_out:
+        reasons = "; ".join(f"{target}: {reason}" for target, reason in left_out.items())
+        raise FailedRunError(f"not explained: {reasons} (run: {run})")

@@ -29,6 +29,7 @@ class ExplainProgress(LiveProgress):
         self.threshold: float | None = None  # between the classes
         self._done_before = 0
         self._started = time.time()
+        self._title = "explain"
 
     def status(self) -> str:
         """Give everything in one line."""
@@ -42,7 +43,7 @@ class ExplainProgress(LiveProgress):
 
     def render(self) -> RenderableType:
         """Draw the live display: bar, counts, times; or the classifiers being trained."""
-        head = Text.assemble(("explain", "bold"), "  ", self.phase)
+        head = Text.assemble((self._title, "bold"), "  ", self.phase)
         if not self.total:
             lines = [
                 Text(f"  {name}  epoch {epoch} of {self.epochs}", style="dim")
@@ -62,6 +63,13 @@ class ExplainProgress(LiveProgress):
             left = elapsed / progress * (self.total - done)
             parts.append(f"about {say_duration(left)} left")
         return ", ".join(parts)
+
+    def _take_property_started(self, event: "Event") -> None:
+        """Begin anew: a series explains one property after another."""
+        self.total = self.done = self.failed = self.attempts = self.found = 0
+        self.phase, self.running, self.growing = "reading data", {}, []
+        self._title = f"explain {event['target']} ({event['number']} of {event['properties']})"
+        self.say(self._title, style="bold")
 
     def _take_data(self, event: "Event") -> None:
         self.phase, self.threshold = "preparing graphs and workers", event["threshold"]

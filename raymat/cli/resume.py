@@ -141,7 +141,7 @@ def _continue_compare(run: Path, header: dict[str, Any], quiet: bool, finish: bo
 
 
 def _continue_explain(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
-    del header, finish
+    del finish
     from raymat.cli.explain import show_result
     from raymat.cli.explain_progress import ExplainProgress
     from raymat.cli.runs import running
@@ -149,8 +149,10 @@ def _continue_explain(run: Path, header: dict[str, Any], quiet: bool, finish: bo
     progress = ExplainProgress(quiet=quiet)
     with running(run, progress):
         from raymat.cluster.explain import resume_explain
+        from raymat.cluster.explain_series import is_series, resume_series
 
-        metrics = resume_explain(run, listeners=(progress,))
+        resume = resume_series if is_series(header) else resume_explain
+        metrics = resume(run, listeners=(progress,))
     show_result(metrics, run)
 
 

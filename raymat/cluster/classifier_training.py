@@ -46,7 +46,8 @@ class ClassifierTraining:
         training: settings of the coarse classifiers.
         inputs: crystals, classes and split.
         seed: of the run.
-        resources: what one classifier occupies.
+        resources: what one coarse classifier occupies.
+        full_resources: what the full model occupies.
         run: where they are stored.
     """
 
@@ -59,10 +60,12 @@ class ClassifierTraining:
         inputs: RunInputs,
         seed: int,
         resources: Resources,
+        full_resources: Resources,
         run: RunDirectory,
     ) -> None:
         self.coarse, self.full, self.training = coarse, full, training
-        self.inputs, self.seed, self.resources, self.run = inputs, seed, resources, run
+        self.inputs, self.seed, self.run = inputs, seed, run
+        self.resources, self.full_resources = resources, full_resources
         # The full model takes longest, so it begins first.
         self.names = [*([FULL] if full is not None else []), *coarse]
 
@@ -124,11 +127,12 @@ class ClassifierTraining:
         return member_seed(self.seed, int(member or 0), place)
 
     def _start(self, name: str, shared: Any) -> Any:
+        resources = self.full_resources if name == FULL else self.resources
         places_of: dict[str, Any] = {
             "folder": self._scratch(name),
-            "n_cpus": max(1, int(self.resources.cpu)),
-            "cpu": self.resources.cpu,
-            "gpu": self.resources.gpu,
+            "n_cpus": max(1, int(resources.cpu)),
+            "cpu": resources.cpu,
+            "gpu": resources.gpu,
         }
         self.run.mention("classifier_started", name=name)
         if name != FULL:

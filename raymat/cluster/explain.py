@@ -50,7 +50,7 @@ from raymat.training.model_files import TrainedModel
 from raymat.tuning.trial_config import TrialConfig
 
 CGCNN = "cgcnn"  # the model that is explained
-ON_CPUS = 0.0  # GPUs of a task: policies and graphs of six nodes are too small for one
+ON_CPUS = 0.0  # GPUs of a task but the full model's: graphs of six nodes are too small for one
 SHELL_NEIGHBORS = 12  # kept for the rule of coordination; close packing has as many
 VIEW = CoarseView()  # of the coarse classifiers, which all have the default
 Floats = NDArray[np.float64]
@@ -176,6 +176,7 @@ def _run(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
             inputs=inputs,
             seed=request.seed,
             resources=resources,
+            full_resources=decide_resources(None, wanted_gpus=None),
             run=run,
         )
         training.train(record, inputs.fit_data(table), at_once=request.concurrency)

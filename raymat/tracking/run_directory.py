@@ -177,7 +177,7 @@ class RunDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, RaymatError) and not self._is_worth_keeping:
+        if isinstance(error, RaymatError) and not self._is_worth_keeping and not self._has_runs():
             self._close()
             _remove_files(self.path)
             return
@@ -194,6 +194,10 @@ class RunDirectory:
                 raise
         finally:
             self._close()
+
+    def _has_runs(self) -> bool:
+        """Say whether runs of its own lie in the folder, as in that of a series."""
+        return any((folder / "run.json").exists() for folder in self.path.iterdir())
 
     def _close(self) -> None:
         try:
