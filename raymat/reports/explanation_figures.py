@@ -226,7 +226,8 @@ def motif_figure(results: ExplanationResults) -> "Figure":
             axes.set_axis_off()
         for axes, (explanation, times) in zip(row, ranked, strict=False):
             _draw_graph(axes, explanation, results.labels)
-            axes.set_title(f"{times} of {len(found)}", fontsize=8, color=GREY)
+            often = f"{times} of {len(found)}" if times > 1 else f"once, p {explanation.probability:.2f}"
+            axes.set_title(often, fontsize=8, color=GREY)
         row[0].text(
             -0.08, 0.5, results.word(target_class), transform=row[0].transAxes, fontsize=11,
             rotation=90, ha="right", va="center", color=CLASS_COLORS[target_class], weight="bold",
