@@ -23,7 +23,7 @@ class ExplainProgress(LiveProgress):
         super().__init__(quiet=quiet, console=console)
         self.done, self.failed, self.attempts = 0, 0, 0
         self.running: dict[str, int] = {}  # classifier -> epochs done
-        self.epochs = 1
+        self.epochs, self.n_classifiers, self.n_trained = 1, 0, 0
         self.growing: list[str] = []  # what is grown now, and how far it is
         self.found = 0  # explanations of these
         self.threshold: float | None = None  # between the classes
@@ -35,7 +35,9 @@ class ExplainProgress(LiveProgress):
         """Give everything in one line."""
         if not self.total:
             trained = ", ".join(f"{n} epoch {e}/{self.epochs}" for n, e in self.running.items())
-            return f"{self.phase}: {trained}" if trained else self.phase
+            return (
+                f"{self.phase}: {trained}; {self.say_time(time.time())}" if trained else self.phase
+            )
         failed = f", {self.failed} given up" if self.failed else ""
         done = f"{self.done + self.found} of {self.total}"
         counts = f"{done} explanations{failed}, {self.attempts} policies"
@@ -49,7 +51,7 @@ class ExplainProgress(LiveProgress):
                 Text(f"  {name}  epoch {epoch} of {self.epochs}", style="dim")
                 for name, epoch in self.running.items()
             ]
-            return Group(head, *lines)
+            return Group(head, *lines, *([Text(self.say_time(time.time()))] if lines else []))
         lines = [Text(f"  {line}", style="dim") for line in self.growing[:MAX_SHOWN_TASKS]]
         return Group(head, bar(self.done + self.found, self.total), Text(self.status()), *lines)
 
@@ -57,12 +59,19 @@ class ExplainProgress(LiveProgress):
         """Give elapsed and remaining time."""
         elapsed = now - self._started
         parts = [f"{say_duration(elapsed)} elapsed"]
-        done = self.done + self.found
+        done, total = self._work()
         progress = done - self._done_before
-        if progress and done < self.total:
-            left = elapsed / progress * (self.total - done)
-            parts.append(f"about {say_duration(left)} left")
+        if progress and done < total:
+            left = elapsed / progress * (total - done)
+            parts.append(f"about {say_duration(left)} left{'' if self.total else ' for these'}")
         return ", ".join(parts)
+
+    def _work(self) -> tuple[int, int]:
+        """Give what is done and what there is to do: explanations, or epochs of classifiers."""
+        if self.total:
+            return self.done + self.found, self.total
+        trained = self.n_trained * self.epochs + sum(self.running.values())
+        return trained, self.n_classifiers * self.epochs
 
     def _take_property_started(self, event: "Event") -> None:
         """Begin anew: a series explains one property after another."""
@@ -88,6 +97,8 @@ class ExplainProgress(LiveProgress):
     def _take_classifiers_started(self, event: "Event") -> None:
         self.epochs, names = event["epochs"], event["names"]
         self.phase = "training classifiers"
+        self.n_classifiers, self.n_trained = len(names), event["done"]
+        self._done_before, self._started = self.n_trained * self.epochs, time.time()
         before = f", {event['done']} of them trained before" if event["done"] else ""
         self.say(f"classifiers: {', '.join(names)}, {self.epochs} epochs each{before}")
 
@@ -101,6 +112,7 @@ class ExplainProgress(LiveProgress):
 
     def _take_classifier_ended(self, event: "Event") -> None:
         self.running.pop(event["name"], None)
+        self.n_trained += 1
         self.say(f"{event['name']}: validation AUC {event['row']['val_auc']:.3f}")
 
     def _take_classifiers_scored(self, event: "Event") -> None:
