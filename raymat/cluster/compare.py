@@ -15,7 +15,8 @@ from raymat.cluster.comparison_cell import CellTask, run_cell
 from raymat.cluster.comparison_tables import ComparisonTables
 from raymat.cluster.connect import cluster_cpus, ray_session
 from raymat.cluster.placement_groups import free_groups
-from raymat.cluster.resources import check_folder_is_shared, trial_resources
+from raymat.cluster.resources import trial_resources
+from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.cluster.tasks import result_of, start_task
 from raymat.config import Config, build_config
 from raymat.data.limits import MAX_REJECTED

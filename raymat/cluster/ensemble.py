@@ -9,10 +9,10 @@ from raymat.cluster.connect import ray_session
 from raymat.cluster.features import find_tables
 from raymat.cluster.member_training import MemberTraining
 from raymat.cluster.resources import (
-    check_folder_is_shared,
     decide_resources,
     workers_per_machine,
 )
+from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.config import Config, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig

@@ -12,7 +12,8 @@ from raymat.cluster.connect import ray_session
 from raymat.cluster.explain_tasks import GrowWork
 from raymat.cluster.explaining import Growing
 from raymat.cluster.features import find_tables
-from raymat.cluster.resources import check_folder_is_shared, decide_resources
+from raymat.cluster.resources import decide_resources
+from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.config import Config, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig

@@ -1,11 +1,9 @@
-"""What a trial occupies on the cluster that is there, and whether its nodes see the run."""
+"""What a trial occupies on the cluster that is there."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymat.cluster.connect import cluster_cpus, cluster_gpus
 from raymat.errors import ClusterError
@@ -74,33 +72,3 @@ def workers_per_machine(concurrency: int | None = None) -> int:
 def _fits(asked: Resources, node: dict[str, Any]) -> bool:
     has = node["Resources"]
     return bool(has.get("CPU", 0) >= asked.cpu and has.get("GPU", 0) >= asked.gpu)
-
-
-def check_folder_is_shared(folder: Path) -> None:
-    """Check that every node sees the run directory, in which trials keep their checkpoints.
-
-    Raises:
-        ClusterError: a node does not.
-    """
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) < 2:
-        return
-    look: Any = ray.remote(num_cpus=0, max_retries=0)(_is_run)
-    answers = [
-        look.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(folder)
-        for node in nodes
-    ]
-    hosts = [node["NodeManagerHostname"] for node in nodes]
-    sees = ray.get(answers)
-    blind = sorted({host for host, seen in zip(hosts, sees, strict=True) if not seen})
-    if blind:
-        raise ClusterError(
-            f"{folder}: not seen by {', '.join(blind)}; put --out on a disk that all nodes of the"
-            " cluster share"
-        )
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "run.json").exists()

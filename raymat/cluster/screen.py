@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raymat.cluster.connect import ray_session
-from raymat.cluster.resources import check_folder_is_shared, decide_resources, places
+from raymat.cluster.resources import decide_resources, places
+from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.cluster.tasks import result_of, start_task
 from raymat.config import Config, build_config
 from raymat.data.crystals import CrystalSet

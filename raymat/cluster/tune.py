@@ -7,11 +7,11 @@ from raymat.cluster.connect import ray_session
 from raymat.cluster.features import find_tables
 from raymat.cluster.finish import finish
 from raymat.cluster.resources import (
-    check_folder_is_shared,
     trial_resources,
     workers_per_machine,
 )
 from raymat.cluster.search import search
+from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.config import build_config
 from raymat.errors import RunError
 from raymat.models import load_spec

@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from raymat.errors import RunError
 from raymat.models import load_spec
 from raymat.training.checkpoints import load_checkpoint, save_checkpoint
 from raymat.training.fit import EpochMetrics, Fit, FitData
@@ -26,11 +27,15 @@ class Trial:
         seed: of weights, order and dropout.
         folder: where its checkpoint is kept; made if missing.
         device: where to train.
+
+    Raises:
+        RunError: this host does not see the run that the folder belongs to.
     """
 
     def __init__(
         self, config: TrialConfig, data: FitData, *, seed: int, folder: Path, device: str = "cpu"
     ) -> None:
+        _check_run_is_seen(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = folder / CHECKPOINT
         self.device = device
@@ -72,6 +77,16 @@ class Trial:
             "device": str(self.fit.device),
             "featurize_time_s": self.fit.featurize_time_s,
         }
+
+
+def _check_run_is_seen(folder: Path) -> None:
+    """Refuse to train where nobody would find the checkpoint: on a disk that is this host's own."""
+    run = folder.absolute().parent.parent
+    if not run.exists():
+        raise RunError(
+            f"{platform.node()} does not see {run}; mount the disk of the run there, as on the"
+            " other nodes, and resume"
+        )
 
 
 def run_to_epoch(trial: Trial, epoch: int | None = None) -> Fit:
