@@ -6,7 +6,7 @@ uses) and failed is failed. A resumed run is a new search that has been told its
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,18 @@ class OptunaSearch(Searcher):
         n_trials: trials in all, the default and those of the past included.
         past: trials of an interrupted run.
         seed: of the sampler.
+        room: gives the trials that the cluster has room for now; None leaves it to Ray Tune.
     """
 
-    def __init__(self, space: SearchSpace, *, n_trials: int, past: Study, seed: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        n_trials: int,
+        past: Study,
+        seed: int,
+        room: Callable[[], int] | None = None,
+    ) -> None:
         is_class = past.task == "classification"
         super().__init__(metric="score", mode="max" if is_class else "min")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -57,6 +66,7 @@ class OptunaSearch(Searcher):
         self._next = max(past.trials, default=-1) + 1
         self._waiting = deque(t for t in past.trials.values() if t.status == "running")
         self._seed = seed
+        self._room = room
         self._tell_past(t for t in past.trials.values() if t.status != "running")
 
     @property
@@ -69,7 +79,13 @@ class OptunaSearch(Searcher):
         return bool(self._waiting) or self._next < self._n_trials
 
     def suggest(self, trial_id: str) -> Any:
-        """Give the next trial: its number, seed and searched values; or that none is left."""
+        """Give the next trial: its number, seed and searched values; or that none is left.
+
+        None, for later, while as many trials run as there is room for, and one waits: what is
+        proposed before it can run has learned nothing of those that end until then.
+        """
+        if self._room is not None and len(self._asked) > self._room():
+            return None
         if self._waiting:
             record = self._waiting.popleft()
             self._ask_again(trial_id, record)

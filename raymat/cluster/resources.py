@@ -1,6 +1,7 @@
 """What a trial occupies on the cluster that is there."""
 
 import os
+import time
 from typing import Any
 
 import ray
@@ -12,6 +13,7 @@ from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
 
 DEFAULT_GPU_SHARE = 0.25
+_LOOK_AGAIN_S = 2.0  # for nodes that came or went
 
 
 def trial_resources(request: TuneRequest, space: SearchSpace) -> Resources:
@@ -56,6 +58,25 @@ def decide_resources(asked: Resources | None, wanted_gpus: float | None) -> Reso
 def places(resources: Resources) -> int:
     """Give how many trainings fit on the cluster as it is now, all nodes together."""
     return sum(_room(resources, node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+
+class Room:
+    """How many trainings fit on the cluster now, asked anew every few seconds.
+
+    Args:
+        resources: what one occupies.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._known, self._until = 0, 0.0
+
+    def __call__(self) -> int:
+        """Give the number, at least 1: a cluster that scales up has no node to begin with."""
+        if time.monotonic() >= self._until:
+            self._known = max(1, places(self._resources))
+            self._until = time.monotonic() + _LOOK_AGAIN_S
+        return self._known
 
 
 def _room(asked: Resources, has: dict[str, float]) -> int:

@@ -1,10 +1,11 @@
 """Run a search with Ray Tune, writing down everything it says."""
 
 import math
+import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -25,6 +26,8 @@ from raymat.tuning.study import Study
 
 SEARCH_ENDED = "search_ended"
 _TRIAL_EVENTS = ("trial_started", "trial_resumed", "epoch", "trial_ended")
+_MAX_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+ALL_AT_ONCE = 10_000  # more than there is ever room for, which `OptunaSearch` keeps to
 MAX_RESTARTS = 3  # of a trial whose process or host dies; a failed configuration is not retried
 
 
@@ -36,17 +39,23 @@ def search(
     resources: Resources,
     run: RunDirectory,
     keep_checkpoints: bool = False,
+    room: Callable[[], int] | None = None,
 ) -> Study:
     """Run the trials of a space that the run's log does not hold yet, and give all of them.
 
-    The default leaves its checkpoint; with `keep_checkpoints` the best trial does, too.
+    With `room` (trials that the cluster has room for now) all of them start at once; without it, or
+    with a concurrency, Ray Tune's own limits hold. The default leaves its checkpoint; with
+    `keep_checkpoints` the best trial does, too.
 
     Raises:
         RunError: the log or a checkpoint cannot be written.
     """
     past = run.events()
     study = Study.from_events(past, data.task)
-    searcher = OptunaSearch(space, n_trials=space.budget.trials, past=study, seed=request.seed)
+    room = None if request.concurrency is not None else room
+    searcher = OptunaSearch(
+        space, n_trials=space.budget.trials, past=study, seed=request.seed, room=room
+    )
     left_s = seconds_left(past, request.time_budget_s)
     budget = _TimeBudget(left_s, study)
     if any(event["event"] == SEARCH_ENDED for event in past):
@@ -74,6 +83,8 @@ def search(
             max_concurrent_trials=request.concurrency,
             reuse_actors=True,
         )
+        # Ray Tune starts the processes of a search one after another: some seconds for each node.
+        os.environ[_MAX_PENDING] = "auto" if room is None else str(ALL_AT_ONCE)
         _fit(
             tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config,

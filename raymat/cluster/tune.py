@@ -7,6 +7,7 @@ from raymat.cluster.connect import ray_session
 from raymat.cluster.features import find_tables
 from raymat.cluster.finish import finish
 from raymat.cluster.resources import (
+    Room,
     trial_resources,
     workers_per_machine,
 )
@@ -92,7 +93,7 @@ def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
         inputs = leave_out(inputs, unusable, run, max_rejected=request.max_rejected)
         data = inputs.fit_data(*tables)
         _warn_if_slow(space, data, run)
-        study = search(request, space, data, resources=resources, run=run)
+        study = search(request, space, data, resources=resources, run=run, room=Room(resources))
         return finish(study, request, space, inputs=inputs, data=data, resources=resources, run=run)
 
 

@@ -238,3 +238,19 @@ def test_trial_outside_the_space_is_run_again_without_optuna() -> None:
 def test_small_spaces_stay_valid() -> None:
     assert set(SEARCHED) <= set(small_space().defaults)
     assert set(TINY_MODEL) == set(small_space().fixed)
+
+
+def test_no_more_trials_are_proposed_than_there_is_room_for() -> None:
+    """As many as run, and one that waits; a node that joins makes room."""
+    places = [2]
+    space = small_space(budget={"trials": 8, "epochs": 4})
+    study = Study.from_events([], "regression")
+    search = OptunaSearch(space, n_trials=8, past=study, seed=0, room=lambda: places[0])
+    asked = [search.suggest(f"trial-{n}") for n in range(3)]
+    assert [trial["trial"] for trial in asked] == [0, 1, 2]
+    assert search.suggest("later") is None
+    search.on_trial_complete("trial-0", {"epoch": 1, "score": 1.0, "finished": True})
+    assert search.suggest("next")["trial"] == 3
+    assert search.suggest("later") is None
+    places[0] = 3
+    assert search.suggest("joined")["trial"] == 4

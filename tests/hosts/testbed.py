@@ -1,0 +1,190 @@
+"""Three real hosts on this machine (network namespaces with sshd), and a Ray cluster on them.
+
+The hosts are made by the testbed's `hosts.sh`; everything else is the product's own `cluster.yaml`,
+with the addresses, paths and sizes of the testbed put in.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raymat.tracking.events import Event, read_events
+
+PROJECT = Path(__file__).parents[2]
+SCRIPT = Path(os.environ.get("RAYMAT_SHARED", PROJECT.parent / "shared")) / "testbed" / "hosts.sh"
+# Names of their own, so that another testbed on this machine is left alone.
+NAMES = {"HOSTS": "raymat-t0 raymat-t1 raymat-t2", "SUBNET": "10.97.31", "BRIDGE": "raymat-br1"}
+HOSTS = tuple(NAMES["HOSTS"].split())
+HEAD, WORKERS = HOSTS[0], HOSTS[1:]
+TOOLS = ("ip", "sshd", "ssh", "rsync", "unshare", "nsenter")
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+# Each host sees all of the machine's cores and memory, so what it may use has to be said.
+SIZES = "--num-cpus=1 --memory=2000000000 --object-store-memory=200000000"
+UP_S, SEEN_S = 120.0, 90.0  # for `ray up`; until a lost host or a new one is noticed
+
+
+def why_not() -> str | None:
+    """Say why there can be no hosts here, if so."""
+    if not SCRIPT.exists():
+        return f"there is no testbed at {SCRIPT} (or $RAYMAT_SHARED/testbed)"
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=PATH) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def render(content: str, *, home: Path, shared: Path, key: Path) -> dict[str, Any]:
+    """Put the testbed's addresses, paths and sizes into the product's `cluster.yaml`."""
+    venv = Path(sys.prefix)
+    for known, here in (
+        ("~/raymat-venv", str(venv)),
+        ("~/.ray/auth_token: ~/.ray", f"~/.ray/auth_token: {home}/.ray"),
+        ("/shared", str(shared)),
+        ("--disable-usage-stats", f"--disable-usage-stats {SIZES}"),
+        ("start --head", "start --head --include-dashboard=false"),
+    ):
+        assert known in content, f"cluster.yaml does not say {known}"
+        content = content.replace(known, here)
+    config = dict(yaml.safe_load(content))
+    subnet = NAMES["SUBNET"]
+    config["cluster_name"] = "raymat-test"
+    config["provider"] |= {
+        "head_ip": f"{subnet}.10",
+        "worker_ips": [f"{subnet}.{11 + n}" for n in range(len(WORKERS))],
+    }
+    config["auth"] = {"ssh_user": "root", "ssh_private_key": str(key)}
+    # The hosts reach no package index; they see this environment under the same path.
+    config["setup_commands"] = [
+        command for command in config["setup_commands"] if "pip install" not in command
+    ]
+    return config
+
+
+class Hosts:
+    """The hosts, and the cluster on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+        self.shared = folder / "testbed" / "shared"
+        self.file = folder / "cluster.yaml"
+        self.environment = {
+            **os.environ,
+            **NAMES,
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
+            "VENV": sys.prefix,
+            "KEEP": str(PROJECT),
+            "TESTBED_DIR": str(folder / "testbed"),
+            "HOME": str(self.home),
+            "TMPDIR": str(folder / "tmp"),  # where `ray up` keeps the state of the cluster
+        }
+        for name in ("home", "tmp"):
+            (folder / name).mkdir()
+
+    def script(self, *words: str, check: bool = True) -> str:
+        """Call `hosts.sh`, such as with ``kill raymat-t1``."""
+        done = subprocess.run(
+            ["bash", str(SCRIPT), *words], env=self._with_home_of_root(), text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=UP_S, check=False,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def _with_home_of_root(self) -> dict[str, str]:
+        return {**self.environment, "TMPDIR": "/tmp"}
+
+    def ray(self, *words: str, timeout: float = UP_S) -> str:
+        """Call `ray` on this machine, such as with ``up -y``."""
+        done = subprocess.run(
+            [str(Path(sys.prefix) / "bin" / "ray"), *words], env=self.environment, text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def start_cluster(self) -> None:
+        """Run `ray up` and wait until every host has joined."""
+        self.ray("up", "-y", "--no-config-cache", str(self.file))
+        wait_until(lambda: self.n_nodes() == len(HOSTS), SEEN_S, self.autoscaler_log)
+
+    def n_nodes(self) -> int:
+        """Give the number of hosts that belong to the cluster."""
+        command = "RAY_AUTH_MODE=token ray status"
+        try:
+            said = self.ray("exec", str(self.file), command, timeout=30.0)
+        except (AssertionError, subprocess.TimeoutExpired):
+            return 0
+        active = said.partition("Active:")[2].partition("Pending:")[0]
+        words = [line.split() for line in active.splitlines() if "local.cluster.node" in line]
+        return sum(int(line[0]) for line in words)
+
+    def autoscaler_log(self) -> str:
+        """Give the end of what the head tells of the workers it starts."""
+        logs = sorted((self.folder / "testbed" / "hosts" / HEAD / "tmp" / "ray").glob("*/logs"))
+        return "".join((log / "monitor.out").read_text("utf-8")[-3000:] for log in logs[-1:])
+
+    def raymat(self, *words: str | Path) -> subprocess.Popen[str]:
+        """Begin a `raymat` command on the head, as `ray exec` does it from a laptop."""
+        command = shlex.join(map(str, ("raymat", *words)))
+        cache = f"RAYMAT_CACHE={self.shared}/cache"
+        return subprocess.Popen(
+            [
+                *(str(Path(sys.prefix) / "bin" / "ray"), "exec", str(self.file)),
+                f"{cache} {command}",
+            ],
+            env=self.environment, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+    def processes(self, host: str) -> list[str]:
+        """Give the command lines of all that runs on a host."""
+        said = self.script("exec", host, "ps", "-eo", "args=", check=False)
+        return [line for line in said.splitlines() if line]
+
+    def ray_processes(self, host: str) -> list[str]:
+        """Give the command lines of Ray's processes on a host, and of its tasks."""
+        return [line for line in self.processes(host) if "ray" in line and "ps -eo" not in line
+                and "sshd" not in line and "hosts.sh" not in line]  # fmt: skip
+
+
+def wait_until(
+    condition: Callable[[], bool], seconds: float, explain: Callable[[], str] = lambda: ""
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s\n{explain()}"
+        time.sleep(0.5)
+
+
+def events_of(run: Path, kind: str) -> list[Event]:
+    path = run / "events.jsonl"
+    return [e for e in read_events(path) if e["event"] == kind] if path.exists() else []
+
+
+def status_of(run: Path) -> str:
+    return str(json.loads((run / "run.json").read_text("utf-8"))["status"])
+
+
+@contextmanager
+def hosts_up(folder: Path) -> Iterator[Hosts]:
+    """Make the hosts, and remove them at the end, whatever became of them."""
+    hosts = Hosts(folder)
+    key = folder / "testbed" / "id_ed25519"
+    hosts.script("up")
+    try:
+        hosts.ray("get-auth-token", "--generate")
+        content = (PROJECT / "cluster.yaml").read_text(encoding="utf-8")
+        config = render(content, home=hosts.home, shared=hosts.shared, key=key)
+        hosts.file.write_text(yaml.safe_dump(config, width=1000), encoding="utf-8")
+        yield hosts
+    finally:
+        hosts.script("down")
