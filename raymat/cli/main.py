@@ -21,6 +21,8 @@ from raymat.errors import DivergedError, RaymatError, did_you_mean
 COMMANDS = {
     "tune": ("raymat.cli.tune", "Search a space of configurations; refit and score the winner."),
     "resume": ("raymat.cli.resume", "Continue an interrupted run."),
+    "status": ("raymat.cli.status", "Say how far a run is, also while it runs."),
+    "runs": ("raymat.cli.runs_list", "List the runs of a folder."),
     "train": ("raymat.cli.train", "Fit one configuration, such as a run's best.yaml."),
     "compare": ("raymat.cli.compare", "Compare models on the same splits, default and tuned."),
     "ensemble": ("raymat.cli.ensemble", "Train many members; score and calibrate their spread."),

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ _BEGINNINGS = (
     "classifiers_started",
     "screening_started",  # tasks may write their files before the first of them has ended
 )
+_LOCK_ATTEMPTS, _LOCK_WAIT_S = 3, 0.1
 PACKAGES = (
     "raymat",
     "ray",
@@ -83,6 +85,9 @@ class RunDirectory:
         if taken:
             raise RunError(f"{path}: the folder exists and is not empty; {_advice(path)}")
         run = cls(path, listeners=listeners)
+        if (path / "run.json").exists():  # another process has made one, and ended, just now
+            run._close()
+            raise RunError(f"{path}: the folder exists and is not empty; {_advice(path)}")
         run._is_worth_keeping = False
         try:
             run.write_header({**header, "status": "running", "started": now(), **_machine()})
@@ -303,11 +308,17 @@ def _lock(path: Path) -> int:
         handle = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as cause:
         raise _cannot_write(path, cause) from cause
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as cause:
-        os.close(handle)
-        raise RunError(f"{path}: another raymat process is at work in this folder") from cause
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            if attempt == _LOCK_ATTEMPTS - 1:
+                os.close(handle)
+                message = f"{path}: another raymat process is at work in this folder"
+                raise RunError(message) from cause
+            time.sleep(_LOCK_WAIT_S)  # `raymat status` may look at it just now
+        else:
+            break
     return handle
 
 

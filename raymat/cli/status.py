@@ -1,0 +1,62 @@
+"""``raymat status``: how far a run is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raymat.cli import options
+
+if TYPE_CHECKING:
+    from raymat.reports.run_status import RunStatus
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)],
+    _debug: options.Debug = False,
+) -> None:
+    """Say what of a run is done, what is running, the best so far, and the time left.
+
+    Reads the run directory only, so it works while another process, also on another host that
+    shares the disk, is at the run.
+
+    Example: raymat status runs/tune-cgcnn-20250301-101500
+    """
+    from raymat.reports.run_status import read_status
+
+    found = read_status(run)
+    typer.echo(f"{found.path}: {found.command}, {say_state(found)}")
+    for line in _lines(found):
+        typer.echo(f"  {line}")
+
+
+def _lines(found: "RunStatus") -> list[str]:
+    from raymat.cli.progress_text import say_duration
+
+    lines = []
+    if found.total:
+        running = (
+            f", {found.running} running" if found.running and found.status == "running" else ""
+        )
+        lines.append(f"{found.done:,} of {found.total:,} {found.word} done{running}")
+    if found.best:
+        lines.append(found.best)
+    if found.headline:
+        lines.append(found.headline)
+    if found.seconds_left is not None:
+        lines.append(f"about {say_duration(found.seconds_left)} left")
+    if found.status == "running":
+        lines.append(f"last word {say_duration(found.last_event)} ago")
+    elif found.status != "complete":
+        lines.append(f"continue with: raymat resume {found.path}")
+    return lines
+
+
+def say_state(found: "RunStatus") -> str:
+    """Give the status of a run in words."""
+    if found.status == "dead":
+        return "its process is gone"
+    return found.status

@@ -1,0 +1,186 @@
+"""How far a run is, read from its event log alone: also of a run that another process is at."""
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from raymat.tracking.events import Event, read_events
+from raymat.tracking.run_directory import read_header
+from raymat.tuning.study import Study
+
+Count = Callable[[Event], int]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What a run counts: one event says how many there are, others that some have ended."""
+
+    word: str
+    begun: str
+    total: Callable[[Event], int]
+    ended: str
+    size: Count = lambda _event: 1
+
+
+_UNITS = {
+    "tune": _Unit("trials", "search_started", lambda e: e["trials"], "trial_ended"),
+    "compare": _Unit("cells", "comparison_started", lambda e: e["cells"], "cell_ended"),
+    "ensemble": _Unit("members", "ensemble_started", lambda e: e["members"], "member_ended"),
+    "screen": _Unit("shards", "screening_started", lambda e: e["shards"], "shard_ended"),
+    "explain": _Unit(
+        "explanations",
+        "explaining_started",
+        lambda e: e["explanations"],
+        "explanations_grown",
+        lambda e: len(e["result"]["explanations"]) + e["result"]["failed"],
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run stands.
+
+    Attributes:
+        path: its folder.
+        command: such as "tune".
+        status: as `run.json` says; "dead" for a run that is said to run while no process is at it.
+        word: what is counted, such as "trials"; "" before it is known.
+        done: how many of these have ended.
+        total: how many there are to be.
+        running: trials that have begun and not ended (a search).
+        best: the best so far, in words; "" without any.
+        seconds_left: estimated from this session's pace; None while unknown, or if it is over.
+        last_event: seconds since the log was written last.
+        headline: what came out, in words; "" before the end.
+    """
+
+    path: Path
+    command: str
+    status: str
+    word: str
+    done: int
+    total: int
+    running: int
+    best: str
+    seconds_left: float | None
+    last_event: float
+    headline: str
+
+
+def read_status(path: Path, *, now: datetime | None = None) -> RunStatus:
+    """Read how a run stands; nothing in its folder is touched.
+
+    Raises:
+        RunError: it is no run directory, or its log cannot be read.
+    """
+    header = read_header(path)
+    events = read_events(path / "events.jsonl")
+    now = now or datetime.now(UTC)
+    command, status = str(header.get("command")), str(header.get("status"))
+    if status == "running" and not is_at_work(path):
+        status = "dead"
+    unit = _UNITS.get(command)
+    begun = [event for event in events if unit is not None and event["event"] == unit.begun]
+    word, done, total = "", 0, 0
+    if unit is not None and begun:
+        word, total = unit.word, unit.total(begun[-1])
+        done = sum(unit.size(event) for event in events if event["event"] == unit.ended)
+    trials = _trials(events, header) if command == "tune" else None
+    return RunStatus(
+        path=path,
+        command=command,
+        status=status,
+        word=word,
+        done=min(done, total),
+        total=total,
+        running=0 if trials is None else _count_running(trials),
+        best="" if trials is None else _say_best(trials, header),
+        seconds_left=_seconds_left(unit, events, done, total) if status == "running" else None,
+        last_event=(now - _time(events[-1])).total_seconds() if events else 0.0,
+        headline=_headline(events),
+    )
+
+
+def is_at_work(path: Path) -> bool:
+    """Say whether a process holds the folder, on this host or another one that shares the disk."""
+    try:
+        handle = os.open(path / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Give the run directories in a folder, the newest first."""
+    found = [path for path in folder.iterdir() if (path / "run.json").is_file()]
+    return sorted(found, key=lambda path: (path / "run.json").stat().st_mtime, reverse=True)
+
+
+def _trials(events: Sequence[Event], header: dict[str, Any]) -> Study:
+    is_class = header.get("task") == "classification"
+    return Study.from_events(list(events), "classification" if is_class else "regression")
+
+
+def _count_running(study: Study) -> int:
+    return sum(trial.status == "running" for trial in study.trials.values())
+
+
+def _say_best(study: Study, header: dict[str, Any]) -> str:
+    if not any(t.epochs for t in study.trials.values() if t.status != "failed"):
+        return ""
+    trial = study.best_trial()
+    best = trial.best(study.task)
+    if best is None:
+        return ""
+    name, unit = ("AUC", "") if study.task == "classification" else ("MAE", header.get("unit", ""))
+    return (
+        f"best validation {name} {best.val_score:.4g}{' ' if unit else ''}{unit}"
+        f" (trial {trial.number}, epoch {best.epoch})"
+    )
+
+
+def _seconds_left(
+    unit: _Unit | None, events: Sequence[Event], done: int, total: int
+) -> float | None:
+    """Estimate from what has ended since the run was last begun or resumed."""
+    if unit is None or done >= total:
+        return None
+    places = [n for n, event in enumerate(events) if event["event"] == unit.begun]
+    since = events[places[-1] :] if places else []
+    ended = [event for event in since if event["event"] == unit.ended]
+    if not ended:
+        return None
+    elapsed = (_time(ended[-1]) - _time(since[0])).total_seconds()
+    return elapsed / sum(map(unit.size, ended)) * (total - done)
+
+
+def _headline(events: Sequence[Event]) -> str:
+    scored = [event["metrics"] for event in events if event["event"] == "scored"]
+    if not scored:
+        return ""
+    test = scored[-1].get("test") or {}
+    unit = scored[-1].get("unit", "")
+    if "mae" in test:
+        return f"test MAE {test['mae']:.4g}{' ' if unit else ''}{unit}"
+    if "auc" in test:
+        return f"test AUC {test['auc']:.4g}"
+    if "ranked" in scored[-1]:
+        return f"{scored[-1]['ranked']:,} candidates ranked"
+    if "explanations" in scored[-1]:
+        return f"{sum(own['found'] for own in scored[-1]['explanations'])} explanations"
+    return ""
+
+
+def _time(event: Event) -> datetime:
+    return datetime.fromisoformat(event["time"])
