@@ -24,17 +24,22 @@ def resume(
         typer.Option("--finish", help="Try nothing more; score the best there is (tune runs)."),
     ] = False,
     max_rejected: options.MaxRejected = None,
+    address: options.Address = None,
+    concurrency: options.Concurrency = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
     """Continue an interrupted or failed run; nothing that is finished is done again.
+
+    It goes on where it ran before, on this machine or the cluster of its --address, unless another
+    one is named.
 
     With --finish a search ends early: the best trial so far is the winner. With --max-rejected a
     screening that ended with too many unusable rows is ranked without them.
 
     Example: raymat resume runs/tune-cgcnn-20250301-101500
     """
-    from raymat.tracking.run_directory import read_header
+    from raymat.tracking.run_directory import amend_arguments, read_header
 
     header = read_header(run)
     command = str(header.get("command"))
@@ -51,6 +56,10 @@ def resume(
         header["arguments"]["max_rejected"] = max_rejected
     if command not in _CONTINUE:
         raise RunError(f"{run}: a run of `raymat {command}` cannot be continued by this version")
+    changes = {"address": address, "concurrency": concurrency}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if changes:
+        amend_arguments(run, changes)
     _CONTINUE[command](run, header, quiet, finish)
 
 

@@ -258,6 +258,29 @@ def read_header(path: Path) -> dict[str, Any]:
     return content
 
 
+def amend_arguments(path: Path, changes: dict[str, Any]) -> None:
+    """Change how an interrupted run is continued, such as on which cluster; also of runs within.
+
+    An argument that the run's command does not have stays unknown.
+
+    Raises:
+        RunError: it is no run directory, or another process is at work in it.
+    """
+    header = read_header(path)
+    arguments = header.get("arguments", {})
+    for given in (arguments, *arguments.get("properties", ())):
+        given.update({key: value for key, value in changes.items() if key in given})
+    lock = _lock(path)
+    try:
+        with _Replacing(path / "run.json") as temporary:
+            temporary.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+    finally:
+        os.close(lock)
+    for folder in sorted(path.iterdir()):
+        if (folder / "run.json").exists():
+            amend_arguments(folder, changes)
+
+
 def package_versions() -> dict[str, str]:
     """Give the installed version of Python and of every package that can change a number."""
     found = {"python": platform.python_version()}

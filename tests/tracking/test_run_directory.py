@@ -12,7 +12,12 @@ import pytest
 from tmpfs import fill, mounted
 
 from raymat.errors import ConfigError, RunError
-from raymat.tracking.run_directory import RunDirectory, package_versions, read_header
+from raymat.tracking.run_directory import (
+    RunDirectory,
+    amend_arguments,
+    package_versions,
+    read_header,
+)
 
 HEADER = {"command": "tune", "seed": 3}
 
@@ -191,7 +196,7 @@ def test_files_are_replaced_whole(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from raymat.tracking.run_directory import RunDirectory
+from raymat.tracking.run_directory import amend_arguments, RunDirectory
 with RunDirectory.create(Path(sys.argv[1]), {"command": "tune"}) as run:
     number = 0
     while True:
@@ -324,3 +329,18 @@ def test_a_start_that_was_killed_before_it_had_a_header_does_not_block_the_next(
     (tmp_path / "events.jsonl").touch()
     with RunDirectory.create(tmp_path, {"command": "tune"}) as run:
         assert run.header["status"] == "running"
+
+
+def test_arguments_of_an_interrupted_run_can_be_changed(tmp_path):
+    """Also those of the runs within, as a series has; and only those that there are."""
+    asked = {"address": None, "seed": 1}
+    header = {"command": "explain", "arguments": {"properties": [asked]}}
+    with RunDirectory.create(tmp_path / "run", header), pytest.raises(RunError, match="at work"):
+        amend_arguments(tmp_path / "run", {"address": "auto"})
+    header = {"command": "explain", "arguments": asked}
+    with RunDirectory.create(tmp_path / "run" / "band_gap", header):
+        pass
+    amend_arguments(tmp_path / "run", {"address": "auto", "concurrency": 2})
+    changed = {"address": "auto", "seed": 1}
+    assert read_header(tmp_path / "run")["arguments"] == {"properties": [changed]}
+    assert read_header(tmp_path / "run" / "band_gap")["arguments"] == changed
