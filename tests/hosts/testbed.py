@@ -118,8 +118,10 @@ class Hosts:
 
     def n_nodes(self) -> int:
         """Give the number of hosts that belong to the cluster."""
+        # A host of the testbed that starts again has a new ~/.bashrc, without cluster.yaml's line.
+        command = "RAY_AUTH_MODE=token ray status"
         try:
-            said = self.ray("exec", str(self.file), "ray status", timeout=30.0)
+            said = self.ray("exec", str(self.file), command, timeout=30.0)
         except (AssertionError, subprocess.TimeoutExpired):
             return 0
         active = said.partition("Active:")[2].partition("Pending:")[0]
