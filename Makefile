@@ -5,8 +5,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # torch is named first and exactly, so that a CPU build which is at hand is taken.
 TORCH  ?= torch==2.13.0
+KILLS  ?= 6
 
-.PHONY: tune test test-faults test-slow lint clean
+.PHONY: tune test test-faults test-chaos test-cluster test-slow lint clean
 
 tune: $(VENV)/installed            ## search CGCNN on the built-in data set, about a minute
 	$(BIN)/raymat tune --space quick
@@ -16,6 +17,12 @@ test: $(VENV)/installed-dev        ## everything that runs within a few minutes
 
 test-faults: $(VENV)/installed-dev ## kills and interrupts commands, minutes
 	$(BIN)/python -m pytest -m "faults"
+
+test-chaos: $(VENV)/installed-dev  ## kills at random instants; KILLS=20 for each of five commands
+	RAYMAT_KILLS=$(KILLS) $(BIN)/python -m pytest -m "chaos" --dist load
+
+test-cluster: $(VENV)/installed-dev ## `ray up` on three hosts of this machine: root, iproute2, sshd, rsync
+	$(BIN)/python -m pytest -m "cluster" -n 0
 
 test-slow: $(VENV)/installed-dev   ## longer proofs
 	$(BIN)/python -m pytest -m "slow"

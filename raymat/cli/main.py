@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import raymat
+from raymat.cli.submit import asks_for_a_job, submit
 from raymat.errors import DivergedError, RaymatError, did_you_mean
 
 # name -> (module, one line of help); the module's `app` is the command
@@ -107,6 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(arguments: list[str], *, is_debug: bool = False) -> int:
     """Run the command line and give its exit code; no exception leaves it."""
     try:
+        address = asks_for_a_job(arguments)
+        if address is not None:
+            return submit(arguments, address)
         command = typer.main.get_command(app)
         with command.make_context("raymat", arguments) as ctx:
             command.invoke(ctx)

@@ -164,7 +164,8 @@ Address = Annotated[
     typer.Option(
         "--address",
         metavar="ADDR",
-        help="A Ray cluster, HOST:PORT or auto; a local Ray is started and stopped without it.",
+        help="A Ray cluster: HOST:PORT or auto, on one of its machines; http://HEAD:8265 submits"
+        " the command as a job from anywhere. Without it a local Ray is started and stopped.",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),

@@ -16,12 +16,13 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def status(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)],
+    _address: options.Address = None,
     _debug: options.Debug = False,
 ) -> None:
     """Say what of a run is done, what is running, the best so far, and the time left.
 
     Reads the run directory only, so it works while another process, also on another host that
-    shares the disk, is at the run.
+    shares the disk, is at the run. With --address http://HEAD:8265 the head reads it.
 
     Example: raymat status runs/tune-cgcnn-20250301-101500
     """

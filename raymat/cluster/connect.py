@@ -39,7 +39,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     if address is None:
         _bring_token()
     else:
-        _use_token()
+        show_token()
     try:
         with _own_signal_handlers():
             ray.init(
@@ -124,7 +124,7 @@ def _bring_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _use_token() -> None:
+def show_token() -> None:
     """Show a cluster the user's token if there is one; a cluster without authentication takes it.
 
     Ray does so by itself only for a cluster that it finds by itself (`auto`).
@@ -150,7 +150,8 @@ def _check_answers(address: str) -> None:
     if match["client"]:
         raise ClusterError(
             f"--address {address}: Ray Client would move the search away from this machine and its"
-            " run directory; run raymat on a machine of the cluster, with --address HOST:6379"
+            " run directory; run raymat on a machine of the cluster, with --address HOST:6379, or"
+            " submit it with --address http://HOST:8265"
         )
 
 

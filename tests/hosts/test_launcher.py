@@ -1,6 +1,8 @@
 """`ray up cluster.yaml` on three hosts, searches on all of them, and hosts that die."""
 
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from testbed import (
     WORKERS,
     Hosts,
     events_of,
+    has_job_server,
     hosts_up,
     status_of,
     wait_until,
@@ -102,6 +105,32 @@ def test_folder_that_hosts_do_not_share_is_refused(hosts: Hosts) -> None:
     said = " ".join(said.split())
     assert f"error: /tmp/run: not shared by all nodes ({', '.join(WORKERS)}: the folder" in said
     assert hosts.script("exec", WORKERS[0], "ls", "/tmp").find("run") < 0
+
+
+@pytest.mark.skipif(not has_job_server(), reason="needs Ray's job submission: raymat[submit]")
+def test_search_from_a_laptop(hosts: Hosts, calm: Path) -> None:
+    """Submitted, left alone with Ctrl-C, looked at, and attached to again."""
+    run, space = hosts.shared / "runs" / "submitted", hosts.folder / "space.yaml"
+    space.write_text(yaml.safe_dump(SPACE), encoding="utf-8")  # which the hosts do not see
+    with hosts.tunnel(8265) as address:
+
+        def raymat(*words: str | Path) -> "subprocess.Popen[str]":
+            return subprocess.Popen(
+                [sys.executable, "-c", "from raymat.cli.main import main; main()",
+                 *map(str, words), "--address", address],
+                env=hosts.environment, text=True, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+        first = raymat("tune", "--space", space, "--out", run)
+        wait_until(lambda: bool(events_of(run, "epoch")), DONE_S)
+        first.send_signal(signal.SIGINT)
+        said = end_of(first)
+        assert f"detached; the run goes on. Attach again: raymat resume {run}" in said
+        assert f"{run}: tune, running" in end_of(raymat("status", run))
+        assert "6 of 6 trials ended" in end_of(raymat("resume", run))
+        assert "nothing is left to do" in end_of(raymat("resume", run))
+    pd.testing.assert_frame_equal(results(run), results(calm))
 
 
 def test_trial_of_a_host_that_dies_ends_elsewhere(hosts: Hosts, calm: Path) -> None:

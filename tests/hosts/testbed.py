@@ -4,10 +4,12 @@ The hosts are made by the testbed's `hosts.sh`; everything else is the product's
 with the addresses, paths and sizes of the testbed put in.
 """
 
+import importlib.util
 import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +32,7 @@ TOOLS = ("ip", "sshd", "ssh", "rsync", "unshare", "nsenter")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 # Each host sees all of the machine's cores and memory, so what it may use has to be said.
 SIZES = "--num-cpus=1 --memory=2000000000 --object-store-memory=200000000"
+LOCAL_PORT = 18265
 UP_S, SEEN_S = 120.0, 90.0  # for `ray up`; until a lost host or a new one is noticed
 
 
@@ -43,6 +46,11 @@ def why_not() -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
+def has_job_server() -> bool:
+    """Say whether Ray's job submission is installed: `raymat[submit]`."""
+    return importlib.util.find_spec("aiohttp_cors") is not None
+
+
 def render(content: str, *, home: Path, shared: Path, key: Path) -> dict[str, Any]:
     """Put the testbed's addresses, paths and sizes into the product's `cluster.yaml`."""
     venv = Path(sys.prefix)
@@ -51,7 +59,7 @@ def render(content: str, *, home: Path, shared: Path, key: Path) -> dict[str, An
         ("~/.ray/auth_token: ~/.ray", f"~/.ray/auth_token: {home}/.ray"),
         ("/shared", str(shared)),
         ("--disable-usage-stats", f"--disable-usage-stats {SIZES}"),
-        ("start --head", "start --head --include-dashboard=false"),
+        ("start --head", f"start --head --include-dashboard={str(has_job_server()).lower()}"),
     ):
         assert known in content, f"cluster.yaml does not say {known}"
         content = content.replace(known, here)
@@ -146,6 +154,24 @@ class Hosts:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
+    @contextmanager
+    def tunnel(self, port: int) -> Iterator[str]:
+        """Bring a port of the head's localhost here, as a user does, and give its address."""
+        key = self.folder / "testbed" / "id_ed25519"
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
+        forward = ("-N", "-L", f"127.0.0.1:{LOCAL_PORT}:localhost:{port}")
+        ssh = subprocess.Popen(
+            ["ssh", *(f"-o{o}" for o in options), "-i", str(key), *forward,
+             f"root@{NAMES['SUBNET']}.10"],
+            env=self.environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: _listens(LOCAL_PORT), 20.0)
+            yield f"http://127.0.0.1:{LOCAL_PORT}"
+        finally:
+            ssh.terminate()
+            ssh.wait()
+
     def processes(self, host: str) -> list[str]:
         """Give the command lines of all that runs on a host."""
         said = self.script("exec", host, "ps", "-eo", "args=", check=False)
@@ -155,6 +181,11 @@ class Hosts:
         """Give the command lines of Ray's processes on a host, and of its tasks."""
         return [line for line in self.processes(host) if "ray" in line and "ps -eo" not in line
                 and "sshd" not in line and "hosts.sh" not in line]  # fmt: skip
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(
