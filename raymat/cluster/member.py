@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
 from raymat.ensembles.members import MemberPlan
 from raymat.errors import DivergedError
-from raymat.training.device import prepare_process
+from raymat.training.device import free_memory, prepare_process
 from raymat.training.fit import FitData
 from raymat.training.results import FitResult, conclude
-from raymat.tuning.trial import Trial
-from raymat.tuning.trial_config import TrialConfig
+from raymat.tuning.trial import CHECKPOINT, Trial
+from raymat.tuning.trial_config import TrialConfig, halve_batches
 
 _EPOCH_FILE = "epoch"  # beside the checkpoint: how far the member is, for the progress display
 
@@ -39,17 +40,28 @@ def train_member(
     Ray hands the arrays of `data` to every process of a machine as one shared copy, and keeps a
     process for the next member, so many members cost one copy of the features and one start.
 
+    A member for which the GPU's memory is too small begins anew with batches of half the size; its
+    row says how large they were.
+
     Raises:
         DivergedError: a loss, or the prediction of any crystal that the model reads, is not finite.
-        RunError: the checkpoint cannot be written.
+        RunError: the checkpoint cannot be written, or no batch fits into the GPU.
     """
     prepare_process(n_cpus)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     own = replace(data, train=plan.rows)
-    trial = Trial(config, own, seed=plan.seed, folder=folder, device=device)
-    while not trial.finished:
-        trial.step()
-        note_epoch(folder, trial.fit.epoch)
+    while True:
+        try:
+            trial = Trial(config, own, seed=plan.seed, folder=folder, device=device)
+            while not trial.finished:
+                trial.step()
+                note_epoch(folder, trial.fit.epoch)
+            break
+        except torch.OutOfMemoryError:
+            config = halve_batches(config)
+        del trial
+        free_memory(device)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     result = conclude(trial.fit)
     _check_finite(result)
     facts = trial.facts()
@@ -64,6 +76,7 @@ def train_member(
         "device": facts["device"],
         "attempts": plan.attempt + 1,
         "configuration": plan.configuration,
+        "batch_size": getattr(config.training, "batch_size", None),
     }
     return TrainedMember(result, row)
 

@@ -188,6 +188,8 @@ class _Recorder(tune.Callback):
         number = trial.config["trial"]
         if "problem" in result:
             self._give_up(RunError(result["problem"]))
+        if "halved" in result:
+            self._write("batch_halved", durable=True, trial=number, batch_size=result["halved"])
         if "score" not in result:
             return
         known = self.study.trials[number].epochs

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 
 from raymat.errors import RaymatError, RunError
@@ -11,7 +12,8 @@ from raymat.properties import Task
 from raymat.training.device import free_memory, prepare_process
 from raymat.training.fit import FitData
 from raymat.tuning.search_space import SearchSpace
-from raymat.tuning.trial import Trial
+from raymat.tuning.trial import CHECKPOINT, Trial
+from raymat.tuning.trial_config import BATCH_SIZE, halve_batches
 
 TRIALS = "trials"  # folder of the trials' checkpoints
 
@@ -22,7 +24,9 @@ class TrialRunner(tune.Trainable):
     The result of a step holds `epoch`, `score` (the best validation score so far, which ASHA and
     Optuna look at), `metrics`, `finished` and `facts`; a trial that cannot go on reports `error`
     and no score, so that the search is told of a failure and nothing is tried again. A `problem`
-    is none of the trial's own, such as a full disk: it ends the run, which can be resumed.
+    is none of the trial's own, such as a full disk: it ends the run, which can be resumed. A trial
+    for which the GPU's memory is too small reports `halved`, the size of the batches with which it
+    begins anew.
     """
 
     _trial: Trial | None = None
@@ -57,6 +61,8 @@ class TrialRunner(tune.Trainable):
             }
         except RaymatError as error:
             return {"error": str(error), "epoch": self._epoch(), "finished": True, "done": True}
+        except torch.OutOfMemoryError:
+            return self._begin_with_half_batches()
         return {
             "epoch": metrics.epoch,
             "score": _best_so_far(trial, self._data.task),
@@ -71,6 +77,24 @@ class TrialRunner(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Take nothing from Ray: see `save_checkpoint`."""
+
+    def _begin_with_half_batches(self) -> dict[str, Any]:
+        """Begin the trial anew with batches of half the size; the driver logs it before it goes on.
+
+        What is trained further must be what is recorded, so the epochs so far do not count.
+        """
+        config = self._space.configure(self._asked["values"])
+        self._trial = None
+        free_memory(self._device)
+        try:
+            smaller = halve_batches(config)
+        except RaymatError as error:
+            return {"error": str(error), "epoch": 1, "finished": True, "done": True}
+        (trial_folder(self._folder, self._asked["trial"]) / CHECKPOINT).unlink(missing_ok=True)
+        size = smaller.flat()[BATCH_SIZE]
+        values = {**self._asked["values"], BATCH_SIZE: size}
+        self._begin({**self._asked, "values": values})
+        return {"halved": size, "epoch": 0, "finished": False, "done": False}
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._asked = config

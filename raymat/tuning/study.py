@@ -12,6 +12,7 @@ from raymat.errors import RunError
 from raymat.properties import Task
 from raymat.tracking.events import Event
 from raymat.training.fit import EpochMetrics
+from raymat.tuning.trial_config import BATCH_SIZE
 
 TrialStatus = Literal["running", "complete", "stopped", "failed"]
 
@@ -46,6 +47,11 @@ class TrialRecord:
             return False
         self.epochs.append(metrics)
         return True
+
+    def begin_anew(self, changed: dict[str, Any]) -> None:
+        """Forget the epochs: the trial is trained from its first one with other values."""
+        self.epochs = []
+        self.values, self.config = {**self.values, **changed}, {**self.config, **changed}
 
     def best(self, task: Task) -> EpochMetrics | None:
         """Give the epoch with the best validation score, the earliest of equals."""
@@ -99,6 +105,8 @@ class Study:
                 metrics = EpochMetrics(*(event.get(key, math.nan) for key in keys))
                 self.trials[event["trial"]].add_epoch(metrics)
                 self.trials[event["trial"]].facts = event["facts"]
+            case "batch_halved":  # for want of memory; it begins anew
+                self.trials[event["trial"]].begin_anew({BATCH_SIZE: event["batch_size"]})
             case "trial_ended":
                 record = self.trials[event["trial"]]
                 record.status, record.error = event["status"], event["error"]

@@ -11,9 +11,12 @@ from pydantic import SerializeAsAny
 
 from raymat.config import Config, ConfigT, build_config, check_field
 from raymat.data.crystals import CrystalSet
-from raymat.errors import ConfigError, did_you_mean
+from raymat.errors import ConfigError, RunError, did_you_mean
 from raymat.models import available, load_spec
 from raymat.training.loops import training_config
+
+BATCH_SIZE = "training.batch_size"
+_SMALLEST_BATCH = 2  # crystals; batch norm needs two values
 
 
 class TrialConfig(Config):
@@ -71,6 +74,23 @@ class TrialConfig(Config):
         for key in config:
             check_key(key, sections, where=f"{where}: config")
         return build_trial_config(str(model), config, where=f"{where}: config")
+
+
+def halve_batches(config: TrialConfig) -> TrialConfig:
+    """Give the configuration with batches of half the size, for a GPU with too little memory.
+
+    Raises:
+        RunError: they cannot be halved.
+    """
+    size = getattr(config.training, "batch_size", None)
+    if size is None or size < 2 * _SMALLEST_BATCH:
+        what = "" if size is None else f" with batches of {size}"
+        raise RunError(
+            f"the GPU's memory is too small for {config.model}{what}; give a trial a larger share"
+            " of it (--gpus 1), or make the network or the crystals smaller"
+        )
+    training = config.training.model_copy(update={"batch_size": size // 2})
+    return config.model_copy(update={"training": training})
 
 
 def config_sections(model: object, *, where: str) -> dict[str, type[Config]]:
