@@ -22,7 +22,7 @@ test-chaos: $(VENV)/installed-dev  ## kills at random instants; KILLS=20 for eac
 	RAYMAT_KILLS=$(KILLS) $(BIN)/python -m pytest -m "chaos" --dist load
 
 test-cluster: $(VENV)/installed-dev ## `ray up` on three hosts of this machine: root, iproute2, sshd, rsync
-	$(BIN)/python -m pytest -m "cluster" -n 0
+	$(BIN)/python -m pytest -m "cluster and not slow" -n 0
 
 test-slow: $(VENV)/installed-dev   ## longer proofs
 	$(BIN)/python -m pytest -m "slow"

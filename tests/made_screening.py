@@ -60,6 +60,7 @@ EXCLUDED = {
     "nowhere": "not finite: lattice or coordinates hold NaN or infinite numbers",
 }
 KNOWN = ("dft-1", "dft-2")  # by their own moduli
+N_LITHIUM = 120  # in a cell of glass, each with a Voronoi cell of its own: it takes some 0.1 s
 
 
 def rock_salt(name: str, first: int, second: int, edge: float) -> Crystal:
@@ -73,6 +74,16 @@ def antifluorite(name: str, anion: int, edge: float) -> Crystal:
     quarter = [[x + a, y + a, z + a] for x, y, z in FCC for a in (0.25, 0.75)]
     numbers = np.array([anion] * 4 + [LI] * 8, dtype=np.uint8)
     return Crystal(name, np.eye(3) * edge, numbers, np.array(FCC + quarter, dtype=np.float64))
+
+
+def glass(name: str, seed: int) -> Crystal:
+    """Give a disordered crystal of Li and Cl on the sites of a simple cubic lattice."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*3 * [np.arange(6)]), axis=-1).reshape(-1, 3)
+    sites = (grid + rng.uniform(-0.15, 0.15, grid.shape)) / 6
+    numbers = np.full(len(grid), 17, dtype=np.uint8)
+    numbers[rng.permutation(len(grid))[:N_LITHIUM]] = LI
+    return Crystal(name, np.eye(3) * 6 * 2.6, numbers, sites)
 
 
 def plain_crystals() -> list[Crystal]:

@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import yaml
+from disturbed_jobs import SLOW_TRIALS, write_space
 
 from raymat.tracking.events import Event, read_events
+
+__all__ = ["SLOW_TRIALS", "write_space"]  # which the tests here take from here
 
 PATIENCE_S = 240.0  # for anything that only has to happen, on a busy machine
 POLL_S = 0.02
@@ -20,24 +21,6 @@ POLL_S = 0.02
 # driver, doing nothing; all others end at once.
 LATE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent")
 _RAYMAT = "from raymat.cli.main import main; main()"
-
-# Small but slow: an epoch takes some tenths of a second, so that a signal finds a trial within one.
-SLOW_TRIALS = {
-    "model": "cgcnn",
-    "data": "delta",
-    "target": "log10_bulk_modulus",
-    "space": {"training.lr": {"log_uniform": [1.0e-3, 1.0e-2]}},
-    "fixed": {"model.atom_dim": 64, "model.n_conv": 3, "training.batch_size": 4},
-    "budget": {"trials": 3, "epochs": 4},
-    "scheduler": {"name": "none"},
-    "search": {"name": "random"},
-}
-
-
-def write_space(path: Path, **changes: Any) -> Path:
-    content = {**SLOW_TRIALS, **changes}
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return path
 
 
 class Raymat:

@@ -9,134 +9,17 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
-import yaml
-from made_screening import BULK, SHEAR, write_candidates, write_ensemble
-from processes import (
-    PATIENCE_S,
-    Raymat,
-    assert_quiet,
-    command,
-    descendants,
-    log,
-    of_kind,
-    status,
-    write_space,
-)
-from test_killed_comparison import TIMES, write_plan
-from test_killed_ensemble import CONFIG
-from test_killed_screen import SHARD_SIZE, glass
-
-from raymat.data.crystals import CrystalSet
+from disturbed_jobs import JOBS, Job, check_each_once
+from processes import PATIENCE_S, Raymat, assert_quiet, command, descendants, status
 
 KILLS = int(os.environ.get("RAYMAT_KILLS", "6"))
 SEED = int(os.environ.get("RAYMAT_CHAOS_SEED", "0"))
 # A task is tried four times in one session of its driver; more deaths would rightly fail it.
 MOST_WORKERS_IN_A_ROW = 2
 IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
-N_SHARDS = 8
-
-Results = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command, and what of its run must not depend on kills.
-
-    Attributes:
-        arguments: gives the command line, made in a folder, without ``--out``.
-        results: reads what the run found.
-        unit: event that ends a unit of work, and the keys that tell units apart.
-    """
-
-    arguments: Callable[[Path], list[str | Path]]
-    results: Callable[[Path], Results]
-    unit: tuple[str, tuple[str, ...]]
-
-
-def tune(folder: Path) -> list[str | Path]:
-    return ["tune", "--space", write_space(folder / "slow.yaml"), "--concurrency", "1"]
-
-
-def tuned(run: Path) -> Results:
-    table = pd.read_parquet(run / "trials.parquet").sort_values("trial_id")
-    epochs = [(e["trial"], e["epoch"], e["val_score"]) for e in of_kind(log(run), "epoch")]
-    assert len({(trial, epoch) for trial, epoch, _ in epochs}) == len(epochs)  # none twice
-    kept = ["trial_id", "status", "val_mae", "best_epoch", "epochs", "config.training.lr"]
-    return {"trials": table[kept].to_dict("list"), "epochs": sorted(epochs)}
-
-
-def ensemble(folder: Path) -> list[str | Path]:
-    (folder / "c.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
-    sizes = ("--members", "3", "--concurrency", "1", "--gpus", "0")
-    return ["ensemble", "--config", folder / "c.yaml", *sizes]
-
-
-def trained(run: Path) -> Results:
-    members = pd.read_parquet(run / "members.parquet").drop(columns="time_s")
-    predictions = pd.read_parquet(run / "predictions.parquet")
-    return {
-        "members": members.to_dict("list"),
-        "mean": predictions["mean"].tolist(),
-        "metrics": (run / "metrics.json").read_bytes(),
-    }
-
-
-def compare(folder: Path) -> list[str | Path]:
-    budget = {"trials": 2, "epochs": 6}
-    plan = write_plan(folder, models={"cgcnn": {"space": str(folder / "slow.yaml")}}, budget=budget)
-    return ["compare", "--plan", plan, "--concurrency", "1"]
-
-
-def compared(run: Path) -> Results:
-    table = pd.read_csv(run / "comparison.csv").drop(columns=TIMES)
-    return {"comparison": table.to_csv()}  # nan equals nan
-
-
-def screen(folder: Path) -> list[str | Path]:
-    for name, target in (("K", BULK), ("G", SHEAR)):
-        if not (folder / name).exists():
-            write_ensemble(folder / name, target)
-    crystals = [glass(f"glass-{n:02d}", n) for n in range(SHARD_SIZE * N_SHARDS)]
-    file = folder / "glass.parquet"
-    if not file.exists():
-        gaps = pd.DataFrame({"band_gap": [2.0] * len(crystals)})
-        write_candidates(file, CrystalSet.from_crystals(crystals, gaps))
-    ensembles = ("--bulk", folder / "K", "--shear", folder / "G", "--candidates", file)
-    sizes = ("--shard-size", str(SHARD_SIZE), "--gpus", "0", "--concurrency", "1")
-    return ["screen", *ensembles, *sizes]
-
-
-def screened(run: Path) -> Results:
-    names = ("screening.csv", "metrics.json")
-    return {name: (run / name).read_bytes() for name in names}
-
-
-def explain(folder: Path) -> list[str | Path]:
-    del folder
-    asked = ("--data", "delta", "--target", "log10_bulk_modulus", "--labels", "period")
-    sizes = ("--per-class", "80", "--episodes", "3", "--epochs", "12", "--max-attempts", "1")
-    return ["explain", *asked, *sizes, "--no-full", "--concurrency", "1"]
-
-
-def explained(run: Path) -> Results:
-    names = ("explanations.jsonl", "summary.csv")
-    return {name: (run / name).read_bytes() for name in names}
-
-
-JOBS = {
-    "tune": Job(tune, tuned, ("trial_ended", ("trial",))),
-    "ensemble": Job(ensemble, trained, ("member_ended", ("member",))),
-    "compare": Job(compare, compared, ("cell_ended", ("cell",))),
-    "screen": Job(screen, screened, ("shard_ended", ("shard",))),
-    "explain": Job(explain, explained, ("explanations_grown", ("target_class", "first"))),
-}
 
 
 class Chaos:
@@ -193,13 +76,6 @@ def _at_work(raymat: Raymat) -> list[int]:
 
 def _is_idle(text: str) -> bool:
     return any(text.startswith(name) for name in IDLE)
-
-
-def check_each_once(run: Path, job: Job) -> set[Any]:
-    kind, keys = job.unit
-    ended = [tuple(event[key] for key in keys) for event in of_kind(log(run), kind)]
-    assert len(set(ended)) == len(ended), "done twice"
-    return set(ended)
 
 
 @pytest.mark.parametrize("name", JOBS)

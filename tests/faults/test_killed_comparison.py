@@ -3,11 +3,11 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
+from disturbed_jobs import TIMES
+from disturbed_jobs import write_plan as write_any_plan
 from processes import (
     PATIENCE_S,
     Raymat,
@@ -18,7 +18,6 @@ from processes import (
     log,
     of_kind,
     status,
-    write_space,
 )
 
 TRIALS, EPOCHS = 2, 30  # several seconds a trial, to be met within one
@@ -28,27 +27,10 @@ CELLS = [
     for model in ("cgcnn", "soap_svr")
 ]
 FIRST, _, THIRD, _ = CELLS  # those of cgcnn, which take their time
-TIMES = ["train_time_s", "featurize_time_s", "search_time_s"]
-
-
-def write_plan(folder: Path, **changes: Any) -> Path:
-    space = write_space(folder / "slow.yaml")  # random search: no trial depends on another
-    content = {
-        "data": "delta",
-        "properties": ["log10_bulk_modulus"],
-        "models": {"cgcnn": {"space": str(space)}, "soap_svr": {}},
-        "repetitions": 1,
-        "budget": {"trials": TRIALS, "epochs": EPOCHS},
-        "scheduler": {"name": "none"},
-        "search": {"name": "random"},
-    }
-    path = folder / "plan.yaml"
-    path.write_text(yaml.safe_dump({**content, **changes}), encoding="utf-8")
-    return path
 
 
 def compare(run: Path, folder: Path, *, concurrency: int) -> Raymat:
-    plan = write_plan(folder)
+    plan = write_any_plan(folder, budget={"trials": TRIALS, "epochs": EPOCHS})
     options = ("--concurrency", str(concurrency), "--out", run)
     return Raymat("compare", "--plan", plan, *options, folder=folder)
 

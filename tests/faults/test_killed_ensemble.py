@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from disturbed_jobs import SLOW_MEMBER as CONFIG
 from processes import (
     PATIENCE_S,
     Raymat,
@@ -32,19 +33,6 @@ from raymat.training.results import conclude
 from raymat.tuning.trial import Trial, run_to_epoch
 from raymat.tuning.trial_config import TrialConfig
 
-# Small but slow: an epoch takes some tenths of a second, so that a signal finds a member in one.
-CONFIG = {
-    "model": "cgcnn",
-    "config": {
-        "model.atom_dim": 64,
-        "model.n_conv": 3,
-        "training.batch_size": 4,
-        "training.epochs": 8,
-    },
-    "data": "delta",
-    "target": "log10_bulk_modulus",
-    "split": {"train": 0.6, "validation": 0.2, "test": 0.2},
-}
 DEATHS = 4  # of its process that a task survives, and the last, which it does not
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from made_screening import (
     BULK,
-    LI,
     SHEAR,
     Study,
     assert_same_ranking,
+    glass,
     rank,
     write_candidates,
     write_ensemble,
@@ -30,13 +30,12 @@ from processes import (
     status,
 )
 
-from raymat.data.crystals import Crystal, CrystalSet
+from raymat.data.crystals import CrystalSet
 from raymat.screening.criterion import read_criterion
 from raymat.screening.shard import screen_shard
 from raymat.screening.shard_files import SHARDS
 
 SHARD_SIZE, N_SHARDS = 4, 12
-N_LITHIUM = 120  # in a cell, each with a Voronoi cell of its own: a shard takes some tenths of a s
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +48,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     gaps = pd.DataFrame({"band_gap": np.where(np.arange(len(crystals)) % 7 == 5, 0.0, 2.0)})
     file = write_candidates(folder / "glass.parquet", CrystalSet.from_crystals(crystals, gaps))
     return Study(folder, file)
-
-
-def glass(name: str, seed: int) -> Crystal:
-    """Give a disordered crystal of Li and Cl on the sites of a simple cubic lattice."""
-    rng = np.random.default_rng(seed)
-    grid = np.stack(np.meshgrid(*3 * [np.arange(6)]), axis=-1).reshape(-1, 3)
-    sites = (grid + rng.uniform(-0.15, 0.15, grid.shape)) / 6
-    numbers = np.full(len(grid), 17, dtype=np.uint8)
-    numbers[rng.permutation(len(grid))[:N_LITHIUM]] = LI
-    return Crystal(name, np.eye(3) * 6 * 2.6, numbers, sites)
 
 
 @pytest.fixture(scope="module")
