@@ -15,7 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import raymat
-from raymat.cli.submit import asks_for_a_job, submit
 from raymat.errors import DivergedError, RaymatError, did_you_mean
 
 # name -> (module, one line of help); the module's `app` is the command
@@ -108,9 +107,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(arguments: list[str], *, is_debug: bool = False) -> int:
     """Run the command line and give its exit code; no exception leaves it."""
     try:
-        address = asks_for_a_job(arguments)
-        if address is not None:
-            return submit(arguments, address)
+        if _names_a_url(arguments):
+            from raymat.cli.submit import asks_for_a_job, submit
+
+            address = asks_for_a_job(arguments)
+            if address is not None:
+                return submit(arguments, address)
         command = typer.main.get_command(app)
         with command.make_context("raymat", arguments) as ctx:
             command.invoke(ctx)
@@ -125,6 +127,10 @@ def run(arguments: list[str], *, is_debug: bool = False) -> int:
     except Exception as error:  # noqa: BLE001  the last resort: no traceback unless asked for
         return _say_error(error, is_debug=is_debug)
     return DONE
+
+
+def _names_a_url(arguments: Sequence[str]) -> bool:
+    return any("http://" in word or "https://" in word for word in arguments)
 
 
 def exit_code(error: Exception) -> int:

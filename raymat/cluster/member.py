@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from raymat.ensembles.members import MemberPlan
 from raymat.errors import DivergedError
-from raymat.training.device import free_memory, prepare_process
+from raymat.training.device import OutOfMemoryError, free_memory, prepare_process
 from raymat.training.fit import FitData
 from raymat.training.results import FitResult, conclude
 from raymat.tuning.trial import CHECKPOINT, Trial
@@ -57,7 +56,7 @@ def train_member(
                 trial.step()
                 note_epoch(folder, trial.fit.epoch)
             break
-        except torch.OutOfMemoryError:
+        except OutOfMemoryError:
             config = halve_batches(config)
         del trial
         free_memory(device)

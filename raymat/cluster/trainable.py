@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 
 from raymat.errors import RaymatError, RunError
 from raymat.properties import Task
-from raymat.training.device import free_memory, prepare_process
+from raymat.training.device import OutOfMemoryError, free_memory, prepare_process
 from raymat.training.fit import FitData
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial import CHECKPOINT, Trial
@@ -61,7 +60,7 @@ class TrialRunner(tune.Trainable):
             }
         except RaymatError as error:
             return {"error": str(error), "epoch": self._epoch(), "finished": True, "done": True}
-        except torch.OutOfMemoryError:
+        except OutOfMemoryError:
             return self._begin_with_half_batches()
         return {
             "epoch": metrics.epoch,

@@ -11,8 +11,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT = 2**25  # bytes of one block: the most that every glibc accepts
 _NEVER = 2**31 - 1
 
+OutOfMemoryError = torch.OutOfMemoryError  # of a GPU
 # What PyTorch raises where the device is at fault, and not what it computes.
-DEVICE_ERRORS = (torch.AcceleratorError, torch.OutOfMemoryError)
+DEVICE_ERRORS = (torch.AcceleratorError, OutOfMemoryError)
 
 
 def choose_device(gpus: float | None) -> str:

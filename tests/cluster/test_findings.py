@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from raymat.cluster.doctor import _ahead
+from raymat.cluster.doctor import _ahead, _look_at_authentication
 from raymat.cluster.findings import (
     Finding,
     compare_clocks,
@@ -105,3 +105,20 @@ def test_time_of_the_answer_is_no_difference_of_clocks() -> None:
     assert _ahead(105.0, asked=100.0, answered=110.0) == 0.0
     assert _ahead(115.0, asked=100.0, answered=110.0) == 5.0
     assert _ahead(90.0, asked=100.0, answered=110.0) == -10.0
+
+
+@pytest.mark.parametrize(
+    ("modes", "level", "text"),
+    [
+        (("token", "token"), "ok", "by token, on every node"),
+        (("", ""), "warning", "off: whoever reaches the ports of this cluster can run commands"),
+        (("disabled", "disabled"), "warning", "off: whoever reaches the ports"),
+        (("token", ""), "warning", "RAY_AUTH_MODE differs (head: token, gpu: not set)"),
+    ],
+)
+def test_authentication(modes: tuple[str, str], level: str, text: str) -> None:
+    nodes = {"head": replace(HEAD, auth_mode=modes[0]), "gpu": replace(GPU, auth_mode=modes[1])}
+    found = only(list(_look_at_authentication(nodes)))
+    assert found.level == level
+    assert found.text.startswith(text)
+    assert bool(found.advice) == (level != "ok")
