@@ -43,7 +43,25 @@ def why_not() -> str | None:
     if os.geteuid() != 0:
         return "network namespaces need root"
     missing = [tool for tool in TOOLS if shutil.which(tool, path=PATH) is None]
-    return f"not installed: {', '.join(missing)}" if missing else None
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    return _try_namespaces()
+
+
+def _try_namespaces() -> str | None:
+    """Say why the kernel lets this root make no network, if so: a container may be forbidden to."""
+    for command in (
+        "unshare --mount --pid --uts --ipc --net --fork --mount-proc true",
+        "ip link add raymat-probe type bridge",
+        "ip link del raymat-probe",
+    ):
+        done = subprocess.run(
+            command.split(), env={**os.environ, "PATH": PATH}, capture_output=True, text=True,
+            timeout=20.0, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            return f"no network namespaces here: {command}: {done.stderr.strip()}"
+    return None
 
 
 def has_job_server() -> bool:
