@@ -98,7 +98,7 @@ def test_nonsense_is_one_line(
 
 def test_small_run_from_end_to_end(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     options = ["--data", "delta", "--target", "log10_bulk_modulus", "--labels", "period"]
-    sizes = ["--per-class", "3", "--episodes", "3", "--epochs", "30", "--max-attempts", "5"]
+    sizes = ["--per-class", "3", "--episodes", "3", "--epochs", "30", "--max-attempts", "2"]
     assert main.run(["explain", *options, *sizes, "--no-full", "--out", "run"]) == 0
     said = capfd.readouterr()
     assert "period-0" in said.out

@@ -90,7 +90,7 @@ def search(folder: Path, name: str, batch_size: int) -> Path:
     changes = {
         "space": {"training.lr": {"log_uniform": [1e-3, 1e-2]}},
         "fixed": {"model.atom_dim": 8, "model.n_conv": 1, "training.batch_size": batch_size},
-        "budget": {"trials": 2, "epochs": 3},
+        "budget": {"trials": 1, "epochs": 3},
         "scheduler": {"name": "none"},
         "search": {"name": "random"},
     }
@@ -137,7 +137,7 @@ def test_search_records_the_batches_that_fit(folder: Path, monkeypatch: pytest.M
         found = search(folder, "large", 4 * MOST)
     events = read_events(found / "events.jsonl")
     halved = [(e["trial"], e["batch_size"]) for e in events if e["event"] == "batch_halved"]
-    assert halved == [(trial, size) for trial in (0, 1) for size in (2 * MOST, MOST)]
+    assert halved == [(0, 2 * MOST), (0, MOST)]
     kept = ["trial_id", "status", "val_mae", "epochs", "config.training.batch_size"]
     tables = [pd.read_parquet(run / "trials.parquet")[kept] for run in (found, expected)]
     pd.testing.assert_frame_equal(*tables)
