@@ -5,15 +5,18 @@ they land on one that does, so that the search ends well, on the head alone.
 """
 
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
-from raymat.cluster.on_nodes import call_on_nodes, nodes_alive
+from raymat.cluster.on_nodes import call_on_nodes, host_of, nodes_alive
 from raymat.errors import ClusterError
 
 _PREFIX = ".raymat-node-"
+_DEATH_KNOWN_S = 3.0  # from the failure of a task until Ray says that its node is dead
 
 
 def check_folder_is_shared(folder: Path) -> None:
@@ -39,12 +42,19 @@ def check_folder_is_shared(folder: Path) -> None:
 def storage_problems(folder: Path) -> dict[str, str]:
     """Give host -> what is wrong with a folder there; empty if all share it.
 
-    Every node writes a file, and then every node reads the files of all.
+    Every node writes a file, and then every node reads the files of all. A node that dies meanwhile
+    has no problem with its storage, and no file that others would have to see.
     """
-    marks = {node["NodeID"]: secrets.token_hex(8) for node in nodes_alive()}
+    nodes = {host_of(node): node["NodeID"] for node in nodes_alive()}
+    marks = {node: secrets.token_hex(8) for node in nodes.values()}
     try:
-        problems = _told(call_on_nodes(_write_mark, folder, marks))
-        return problems or _told(call_on_nodes(_read_marks, folder, marks))
+        written = call_on_nodes(_write_mark, folder, marks)
+        problems = _told(written, nodes)
+        if problems:
+            return problems
+        done = {nodes[h] for h, answer in written.items() if answer is None and h in nodes}
+        read = call_on_nodes(_read_marks, folder, {node: marks[node] for node in done})
+        return _told(read, nodes)
     finally:
         _remove_marks(folder, marks)
 
@@ -57,11 +67,15 @@ def by_problem(problems: dict[str, str]) -> dict[str, list[str]]:
     return found
 
 
-def _told(answers: dict[str, object]) -> dict[str, str]:
+def _told(answers: dict[str, object], nodes: dict[str, str]) -> dict[str, str]:
+    """Give what was wrong on the hosts that still live."""
+    if any(isinstance(answer, RayError) for answer in answers.values()):
+        time.sleep(_DEATH_KNOWN_S)
+    alive = {node["NodeID"] for node in nodes_alive()}
     return {
         host: " ".join(str(answer).split())
         for host, answer in answers.items()
-        if answer is not None
+        if answer is not None and nodes.get(host) in alive
     }
 
 
@@ -72,6 +86,8 @@ def _mark(folder: Path, node: str) -> Path:
 def _write_mark(folder: Path, marks: dict[str, str]) -> str | None:
     """Write the mark of this node; give what went wrong."""
     node = ray.get_runtime_context().get_node_id()
+    if node not in marks:
+        return None  # it joined just now, and will be looked at by the next check
     if not folder.is_dir():
         return "the folder is not there"
     try:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayError
 
 from raymat.cli import main
 from raymat.cluster import connect, shared_storage
 from raymat.cluster.connect import prepare_environment
-from raymat.cluster.on_nodes import call_on_nodes
+from raymat.cluster.on_nodes import call_on_nodes, nodes_alive
 from raymat.cluster.shared_storage import check_folder_is_shared, storage_problems
 from raymat.errors import ClusterError
 from raymat.tracking.wandb_state import has_credentials, say_wandb
@@ -111,6 +112,9 @@ def test_storage_of_nodes(address: str, tmp_path: Path, monkeypatch: pytest.Monk
         lost = storage_problems(tmp_path)
         assert set(lost.values()) == {"does not see what 2 of 2 nodes wrote: a disk of its own"}
         monkeypatch.undo()
+        dead = {"a": RayError("its node died"), "b": "no space"}
+        nodes = {"a": "gone", "b": nodes_alive()[0]["NodeID"]}
+        assert shared_storage._told(dead, nodes) == {"b": "no space"}
         slow = call_on_nodes(sleep, wait_s=1.0)
         assert {str(answer) for answer in slow.values()} == {"no answer within 1 s"}
         assert {str(answer) for answer in call_on_nodes(fail).values()} == {"no such disk"}

@@ -15,7 +15,8 @@ pytestmark = [
 ]
 
 DONE_S = 300.0
-IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+# Tasks whose names begin with _ look at the storage, or build features.
+IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::_")
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,8 @@ def calm_and_disturbed(hosts: Hosts, name: str, disturbance: str) -> tuple[Path,
     return calm, run
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("compare", "explain")]
-
-
-@pytest.mark.parametrize("name", ["ensemble", "screen", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "tune"])
 def test_host_dies(hosts: Hosts, name: str) -> None:
     calm, run = calm_and_disturbed(hosts, name, "kill")
     assert status_of(run) == "complete"
