@@ -12,6 +12,8 @@ from made_screening import BULK, SHEAR, glass, write_candidates, write_ensemble
 from raymat.data.crystals import CrystalSet
 from raymat.tracking.events import Event, read_events
 
+# Processes of Ray that are no task at work; its names of tasks begin with ray::.
+IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 TIMES = ["train_time_s", "featurize_time_s", "search_time_s"]
 SHARD_SIZE, N_SHARDS = 4, 8
 

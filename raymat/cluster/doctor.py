@@ -10,9 +10,9 @@ from pathlib import Path
 import ray
 
 from raymat.cluster.connect import cluster_cpus, ray_session
-from raymat.cluster.findings import Finding, find_all
+from raymat.cluster.findings import Finding, find_all, look_at_authentication
 from raymat.cluster.node_facts import NodeFacts, collect_facts
-from raymat.cluster.on_nodes import call_on_nodes, host_of, nodes_alive
+from raymat.cluster.on_nodes import call_on_nodes, nodes_by_host
 from raymat.cluster.shared_storage import by_problem, storage_problems
 from raymat.cluster.space_forecast import forecast
 from raymat.tracking.wandb_state import say_wandb
@@ -76,7 +76,7 @@ def _examine_nodes(storage: Path) -> list[Finding]:
         for host, answer in answers.items()
         if host not in nodes
     ]
-    offered = {host_of(node): node["Resources"] for node in nodes_alive()}
+    offered = {host: node["Resources"] for host, node in nodes_by_host().items()}
     nodes = {
         host: replace(
             facts,
@@ -91,9 +91,14 @@ def _examine_nodes(storage: Path) -> list[Finding]:
         *silent,
         *([seen] if nodes else []),
         *(find_all(nodes, clocks) if nodes else []),
-        *_look_at_authentication(nodes),
+        *look_at_authentication(nodes, is_reachable=_is_reachable()),
         *_look_at_storage(storage, len(answers)),
     ]
+
+
+def _is_reachable() -> bool:
+    """Say whether other machines can reach the cluster's ports."""
+    return not str(ray.util.get_node_ip_address()).startswith("127.")
 
 
 def _ahead(there: float, asked: float, answered: float) -> float:
@@ -133,32 +138,7 @@ def _storage_here(storage: Path) -> Finding:
         )
 
 
-# --- authentication, W&B --------------------------------------------------------------------------
-
-
-def _look_at_authentication(nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
-    modes = {host: facts.auth_mode or "not set" for host, facts in nodes.items()}
-    told = ", ".join(f"{host}: {mode}" for host, mode in modes.items())
-    if set(modes.values()) == {"token"}:
-        yield Finding("authentication", "ok", "by token, on every node")
-    elif len(set(modes.values())) > 1:
-        yield Finding(
-            "authentication",
-            "warning",
-            f"RAY_AUTH_MODE differs ({told})",
-            "start Ray on every node with RAY_AUTH_MODE=token, or nodes turn each other away",
-        )
-    elif len(nodes) > 1 or not _is_loopback():
-        yield Finding(
-            "authentication",
-            "warning",
-            "off: whoever reaches the ports of this cluster can run commands on it",
-            "RAY_AUTH_MODE=token in every `ray start`, as in cluster.yaml; see docs/security.md",
-        )
-
-
-def _is_loopback() -> bool:
-    return str(ray.util.get_node_ip_address()).startswith("127.")
+# --- W&B ------------------------------------------------------------------------------------------
 
 
 def _look_at_wandb() -> Finding:

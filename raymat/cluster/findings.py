@@ -149,6 +149,33 @@ def compare_clocks(clocks: Mapping[str, float]) -> Finding:
     )
 
 
+def look_at_authentication(
+    nodes: Mapping[str, NodeFacts], *, is_reachable: bool
+) -> Iterator[Finding]:
+    """Say whether all nodes ask for a token, or all who reach them are let in.
+
+    A single node that no other machine reaches needs none.
+    """
+    modes = {host: facts.auth_mode or "not set" for host, facts in nodes.items()}
+    told = ", ".join(f"{host}: {mode}" for host, mode in modes.items())
+    if set(modes.values()) == {"token"}:
+        yield Finding("authentication", "ok", "by token, on every node")
+    elif len(set(modes.values())) > 1:
+        yield Finding(
+            "authentication",
+            "warning",
+            f"RAY_AUTH_MODE differs ({told})",
+            "start Ray on every node with RAY_AUTH_MODE=token, or nodes turn each other away",
+        )
+    elif len(nodes) > 1 or is_reachable:
+        yield Finding(
+            "authentication",
+            "warning",
+            "off: whoever reaches the ports of this cluster can run commands on it",
+            "RAY_AUTH_MODE=token in every `ray start`, as in cluster.yaml; see docs/security.md",
+        )
+
+
 def worst(findings: Iterable[Finding]) -> Level:
     """Give the worst level there is."""
     levels: list[Level] = ["ok", "warning", "problem"]

@@ -1,5 +1,6 @@
 """Call a function on every node of a cluster at once, whatever the nodes are busy with."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +16,18 @@ def nodes_alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def host_of(node: dict[str, Any]) -> str:
-    """Give the name of a node's host, with its address where several share a name."""
-    name, address = str(node["NodeManagerHostname"]), str(node["NodeManagerAddress"])
-    same = [n for n in nodes_alive() if n["NodeManagerHostname"] == name]
-    return name if len(same) < 2 else f"{name} ({address}, {node['NodeID'][:6]})"
+def nodes_by_host() -> dict[str, dict[str, Any]]:
+    """Give host -> node of those that live; hosts that share a name have their address with it."""
+    nodes = nodes_alive()
+    times_met = Counter(str(node["NodeManagerHostname"]) for node in nodes)
+    return {_host_of(node, times_met): node for node in nodes}
+
+
+def _host_of(node: dict[str, Any], times_met: Counter[str]) -> str:
+    name = str(node["NodeManagerHostname"])
+    if times_met[name] == 1:
+        return name
+    return f"{name} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})"
 
 
 def call_on_nodes(
@@ -32,9 +40,9 @@ def call_on_nodes(
     """
     task: Any = ray.remote(num_cpus=0, max_retries=0)(function)
     asked = {}
-    for node in nodes_alive():
+    for host, node in nodes_by_host().items():
         place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        asked[host_of(node)] = task.options(scheduling_strategy=place).remote(*args)
+        asked[host] = task.options(scheduling_strategy=place).remote(*args)
     ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=wait_s)
     answers: dict[str, Any] = {}
     for host, reference in asked.items():

@@ -67,13 +67,6 @@ def search(
             time_budget_s=None if math.isinf(left_s) else left_s,
             **resources.model_dump(),
         )
-        trainable = tune.with_parameters(
-            _runner_of_its_own(),
-            data=data,
-            space=space,
-            folder=str(run.path),
-            n_cpus=max(1, int(resources.cpu)),
-        )
         tune_config = tune.TuneConfig(
             metric="score",
             mode=searcher.mode,
@@ -86,7 +79,7 @@ def search(
         # Ray Tune starts the processes of a search one after another: some seconds for each node.
         os.environ[_MAX_PENDING] = "auto" if room is None else str(ALL_AT_ONCE)
         _fit(
-            tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            _make_trainable(space, data, resources=resources, run=run),
             tune_config,
             _Recorder(run, study, space, keep_checkpoints=keep_checkpoints),
             budget,
@@ -94,6 +87,20 @@ def search(
     _end_cut_off_trials(run, study)
     run.emit(SEARCH_ENDED)
     return study
+
+
+def _make_trainable(
+    space: SearchSpace, data: FitData, *, resources: Resources, run: RunDirectory
+) -> Any:
+    """Give what Ray Tune runs as a trial; Ray sends the data to every node once."""
+    trainable = tune.with_parameters(
+        _runner_of_its_own(),
+        data=data,
+        space=space,
+        folder=str(run.path),
+        n_cpus=max(1, int(resources.cpu)),
+    )
+    return tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu})
 
 
 def _runner_of_its_own() -> type[TrialRunner]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
-from raymat.cluster.on_nodes import call_on_nodes, host_of, nodes_alive
+from raymat.cluster.on_nodes import call_on_nodes, nodes_alive, nodes_by_host
 from raymat.errors import ClusterError
 
 _PREFIX = ".raymat-node-"
@@ -45,7 +45,7 @@ def storage_problems(folder: Path) -> dict[str, str]:
     Every node writes a file, and then every node reads the files of all. A node that dies meanwhile
     has no problem with its storage, and no file that others would have to see.
     """
-    nodes = {host_of(node): node["NodeID"] for node in nodes_alive()}
+    nodes = {host: node["NodeID"] for host, node in nodes_by_host().items()}
     marks = {node: secrets.token_hex(8) for node in nodes.values()}
     try:
         written = call_on_nodes(_write_mark, folder, marks)

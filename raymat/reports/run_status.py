@@ -12,8 +12,6 @@ from raymat.tracking.events import Event, read_events
 from raymat.tracking.run_directory import read_header
 from raymat.tuning.study import Study
 
-Count = Callable[[Event], int]
-
 
 @dataclass(frozen=True)
 class _Unit:
@@ -23,7 +21,7 @@ class _Unit:
     begun: str
     total: Callable[[Event], int]
     ended: str
-    size: Count = lambda _event: 1
+    size: Callable[[Event], int] = lambda _event: 1
 
 
 _UNITS = {
@@ -129,7 +127,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 def _trials(events: Sequence[Event], header: dict[str, Any]) -> Study:
     is_class = header.get("task") == "classification"
-    return Study.from_events(list(events), "classification" if is_class else "regression")
+    return Study.from_events(events, "classification" if is_class else "regression")
 
 
 def _count_running(study: Study) -> int:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nodes import ray_nodes
 from ray.exceptions import RayError
 
 from raymat.cli import main
-from raymat.cluster import connect, shared_storage
-from raymat.cluster.connect import prepare_environment
+from raymat.cluster import shared_storage
 from raymat.cluster.on_nodes import call_on_nodes, nodes_alive
 from raymat.cluster.shared_storage import check_folder_is_shared, storage_problems
 from raymat.errors import ClusterError
@@ -18,23 +18,10 @@ from raymat.tracking.wandb_state import has_credentials, say_wandb
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Two nodes of one core, both on this machine, with this process connected to them."""
-    import ray
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYMAT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        # Ray settles a process's authentication once, for the local sessions of other tests, too.
-        connect._bring_token()
-        connect.show_token()
-        prepare_environment()
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        try:
-            yield str(cluster.address)
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+        with ray_nodes(2) as address:
+            yield address
 
 
 def test_this_machine(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

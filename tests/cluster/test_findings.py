@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from raymat.cluster.doctor import _ahead, _look_at_authentication
+from raymat.cluster.doctor import _ahead
 from raymat.cluster.findings import (
     Finding,
     compare_clocks,
     compare_versions,
     find_all,
+    look_at_authentication,
     look_at_disks,
     look_at_gpus,
     worst,
@@ -118,7 +119,7 @@ def test_time_of_the_answer_is_no_difference_of_clocks() -> None:
 )
 def test_authentication(modes: tuple[str, str], level: str, text: str) -> None:
     nodes = {"head": replace(HEAD, auth_mode=modes[0]), "gpu": replace(GPU, auth_mode=modes[1])}
-    found = only(list(_look_at_authentication(nodes)))
+    found = only(list(look_at_authentication(nodes, is_reachable=True)))
     assert found.level == level
     assert found.text.startswith(text)
     assert bool(found.advice) == (level != "ok")

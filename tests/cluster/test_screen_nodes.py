@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_screening import Study, assert_same_ranking, rank, write_study
+from nodes import ray_nodes
 
 from raymat.cluster.screen import screen
 from raymat.data.shards import iter_shards
@@ -21,20 +22,9 @@ N_NODES = 3
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """The address of three nodes of one core each, all on this machine."""
-    from ray.cluster_utils import Cluster
-
-    from raymat.cluster.connect import prepare_environment
-
     monkeypatch.setenv("RAYMAT_CACHE", str(tmp_path / "cache"))
-    prepare_environment()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for _ in range(N_NODES - 1):
-        cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
-    try:
-        yield str(cluster.address)
-    finally:
-        cluster.shutdown()
+    with ray_nodes(N_NODES) as address:
+        yield address
 
 
 def test_three_nodes_rank_as_one(address: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Drivers and workers get a SIGKILL at instants that a seed decides, over the whole length of a run,
 its start and its end included. Nothing is lost, nothing done twice, and the results are those of a
-run that was left alone. RAYMAT_KILLS says how many for each command: 6 in all of CI's time.
+run that was left alone. RAYMAT_KILLS says how many for each command.
 """
 
 import os
@@ -12,14 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from disturbed_jobs import JOBS, Job, check_each_once
+from disturbed_jobs import IDLE, JOBS, Job, check_each_once
 from processes import PATIENCE_S, Raymat, assert_quiet, command, descendants, status
 
 KILLS = int(os.environ.get("RAYMAT_KILLS", "6"))
 SEED = int(os.environ.get("RAYMAT_CHAOS_SEED", "0"))
 # A task is tried four times in one session of its driver; more deaths would rightly fail it.
 MOST_WORKERS_IN_A_ROW = 2
-IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 class Chaos:
@@ -69,13 +68,8 @@ def _ends_within(raymat: Raymat, seconds: float) -> bool:
 
 def _at_work(raymat: Raymat) -> list[int]:
     found = descendants(raymat.pid)
-    return sorted(
-        pid for pid in found if command(pid).startswith("ray::") and not _is_idle(command(pid))
-    )
-
-
-def _is_idle(text: str) -> bool:
-    return any(text.startswith(name) for name in IDLE)
+    tasks = {pid for pid in found if command(pid).startswith("ray::")}
+    return sorted(pid for pid in tasks if not command(pid).startswith(IDLE))
 
 
 @pytest.mark.parametrize("name", JOBS)

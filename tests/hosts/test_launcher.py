@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from disturbed_jobs import SLOW_TRIALS
 from testbed import (
     HEAD,
     HOSTS,
@@ -32,14 +33,9 @@ pytestmark = [
 
 DONE_S = 240.0
 SPACE = {
-    "model": "cgcnn",
-    "data": "delta",
-    "target": "log10_bulk_modulus",
-    "space": {"training.lr": {"log_uniform": [1.0e-3, 1.0e-2]}},
-    "fixed": {"model.atom_dim": 64, "model.n_conv": 3, "training.batch_size": 2},
+    **SLOW_TRIALS,
+    "fixed": {**SLOW_TRIALS["fixed"], "training.batch_size": 2},
     "budget": {"trials": 6, "epochs": 6},
-    "scheduler": {"name": "none"},
-    "search": {"name": "random"},
 }
 
 

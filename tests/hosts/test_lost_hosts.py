@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disturbed_jobs import JOBS, Job, check_each_once
+from disturbed_jobs import IDLE, JOBS, Job, check_each_once
 from testbed import HOSTS, SEEN_S, WORKERS, Hosts, hosts_up, status_of, wait_until, why_not
 
 pytestmark = [
@@ -16,7 +16,7 @@ pytestmark = [
 
 DONE_S = 300.0
 # Tasks whose names begin with _ look at the storage, or build features.
-IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::_")
+NOT_THE_JOB = (*IDLE, "ray::_")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def end_of(process: "subprocess.Popen[str]") -> None:
 
 def tasks_on(hosts: Hosts, host: str) -> list[str]:
     lines = [line for line in hosts.processes(host) if line.startswith("ray::")]
-    return [line for line in lines if not line.startswith(IDLE)]
+    return [line for line in lines if not line.startswith(NOT_THE_JOB)]
 
 
 def calm_and_disturbed(hosts: Hosts, name: str, disturbance: str) -> tuple[Path, Path]:

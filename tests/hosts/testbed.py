@@ -119,13 +119,13 @@ class Hosts:
     def script(self, *words: str, check: bool = True) -> str:
         """Call `hosts.sh`, such as with ``kill raymat-t1``."""
         done = subprocess.run(
-            ["bash", str(SCRIPT), *words], env=self._with_home_of_root(), text=True,
+            ["bash", str(SCRIPT), *words], env=self._outside(), text=True,
             stdin=subprocess.DEVNULL, capture_output=True, timeout=UP_S, check=False,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
-    def _with_home_of_root(self) -> dict[str, str]:
+    def _outside(self) -> dict[str, str]:
         return {**self.environment, "TMPDIR": "/tmp"}
 
     def ray(self, *words: str, timeout: float = UP_S) -> str:
