@@ -284,10 +284,11 @@ def show_result(metrics: dict[str, Any], run: Path) -> None:
     """
     from raymat.cli.explain_results import draw_explanations, show_explanations
     from raymat.cli.runs import FailedRunError
-    from raymat.cluster.explain_series import PROPERTIES, property_folder
+    from raymat.cluster.explain_series import PROPERTIES
+    from raymat.tracking.run_directory import safe_name
 
     for target, own in metrics.get(PROPERTIES, {"": metrics}).items():
-        folder = run / property_folder(target)
+        folder = run / safe_name(target)
         draw_explanations(folder)
         show_explanations(own, folder)
     left_out = metrics.get("left_out", {})

@@ -238,8 +238,9 @@ def parse_classes(text: str | None) -> float | str | None:
 
 def default_run_directory(command: str, name: str) -> Path:
     """Give ``runs/<command>-<name>-<local time>``."""
-    safe = re.sub(r"[^\w.-]+", "_", name)
-    return Path("runs") / f"{command}-{safe}-{datetime.now():%Y%m%d-%H%M%S}"
+    from raymat.tracking.run_directory import safe_name
+
+    return Path("runs") / f"{command}-{safe_name(name)}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def absolute_source(source: str) -> str:

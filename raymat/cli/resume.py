@@ -58,6 +58,10 @@ def resume(
         raise RunError(f"{run}: a run of `raymat {command}` cannot be continued by this version")
     changes = {"address": address, "concurrency": concurrency}
     changes = {key: value for key, value in changes.items() if value is not None}
+    if address is not None:  # a slip of the pen must not be what the run remembers
+        from raymat.cluster.connect import check_answers
+
+        check_answers(address)
     if changes:
         amend_arguments(run, changes)
     _CONTINUE[command](run, header, quiet, finish)

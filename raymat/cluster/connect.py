@@ -33,7 +33,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         ClusterError: nothing answers at the address.
     """
     if address is not None:
-        _check_answers(address)
+        check_answers(address)
     prepare_environment()
     _keep_terminal_clean()
     if address is None:
@@ -133,7 +133,12 @@ def show_token() -> None:
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
+    """Check that an address is one, and that a Ray cluster answers there.
+
+    Raises:
+        ClusterError: it does not.
+    """
     if address in ("auto", "local"):
         return
     match = _ADDRESS.fullmatch(address)

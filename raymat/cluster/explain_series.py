@@ -3,7 +3,6 @@
 Each property has a folder of its own in the folder of the series, which is a whole explanation run.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from raymat.data.readers import load_crystals
 from raymat.errors import ConfigError, DataError
 from raymat.explain.finish import EXPLANATIONS, SUMMARY, TRENDS
 from raymat.properties import find_property
-from raymat.tracking.run_directory import Listener, RunDirectory
+from raymat.tracking.run_directory import Listener, RunDirectory, safe_name
 from raymat.training.inputs import check_classes
 
 PROPERTIES = "properties"  # key of a series in `run.json` and `metrics.json`
@@ -51,6 +50,7 @@ def explain_series(
         "arguments": series.model_dump(mode="json"),
         "seed": series.properties[0].seed,
     }
+    _check_folders(series)
     with RunDirectory.create(out, header, listeners=listeners) as run:
         for request in series.properties:  # a slip of the pen must not show after hours
             _check_column(request)
@@ -73,9 +73,16 @@ def is_series(header: dict[str, Any]) -> bool:
     return header.get("command") == "explain" and PROPERTIES in header.get("arguments", {})
 
 
-def property_folder(target: str) -> str:
-    """Give the name of a property's folder in that of the series."""
-    return re.sub(r"[^\w.-]+", "_", target)
+def _check_folders(series: ExplainSeries) -> None:
+    """Refuse properties that would share a folder, and so each other's results."""
+    folders: dict[str, str] = {}
+    for request in series.properties:
+        other = folders.setdefault(safe_name(request.target), request.target)
+        if other != request.target:
+            raise ConfigError(
+                f"--target {other!r} and {request.target!r} would have the same folder"
+                f" ({safe_name(other)}); explain them in two runs"
+            )
 
 
 def _check_column(request: ExplainRequest) -> None:
@@ -104,7 +111,7 @@ def _run(series: ExplainSeries, run: RunDirectory) -> dict[str, Any]:
 
 
 def _explain_one(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
-    folder = run.path / property_folder(request.target)
+    folder = run.path / safe_name(request.target)
     if (folder / "run.json").exists():
         return resume_explain(folder, listeners=run.listeners)
     return explain(request, folder, listeners=run.listeners)
@@ -112,7 +119,7 @@ def _explain_one(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
 
 def _join_lists(targets: Sequence[str], run: RunDirectory) -> None:
     """Write the lists of all properties as one, whose column or key `property` tells them apart."""
-    folders = {target: run.path / property_folder(target) for target in targets}
+    folders = {target: run.path / safe_name(target) for target in targets}
     lines = [(folder / EXPLANATIONS).read_text("utf-8") for folder in folders.values()]
     run.write_text(EXPLANATIONS, "".join(lines))
     for name in (SUMMARY, TRENDS):

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -238,6 +239,11 @@ class _Replacing:
         self.temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise _cannot_write(self.path.parent, error) from error
+
+
+def safe_name(text: str) -> str:
+    """Give a text as part of a folder's name."""
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def read_header(path: Path) -> dict[str, Any]:

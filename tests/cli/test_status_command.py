@@ -142,6 +142,15 @@ def test_nonsense_is_one_line(
     assert capfd.readouterr().err.strip() == f"error: {message}"
 
 
+def test_wrong_address_is_not_remembered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = {"address": None}
+    path = write_run(tmp_path / "run", SEARCH, status="interrupted", arguments=arguments)
+    before = (path / "run.json").read_bytes()
+    assert main.run(["resume", str(path), "--address", "nonsense"]) == 2
+    assert "--address nonsense: expected HOST:PORT" in capfd.readouterr().err
+    assert (path / "run.json").read_bytes() == before
+
+
 def test_folder_without_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main.run(["runs", str(tmp_path)]) == 0
     assert capfd.readouterr().out.strip() == f"{tmp_path}: no runs"

@@ -1,5 +1,6 @@
 """Several real Ray nodes on this machine, for tests in one process."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ def ray_nodes(n: int) -> Iterator[str]:
     connect._bring_token()
     connect.show_token()
     connect.prepare_environment()
+    before = signal.getsignal(signal.SIGTERM)  # which Ray's nodes replace
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     for _ in range(n - 1):
         cluster.add_node(num_cpus=1)
@@ -25,3 +27,4 @@ def ray_nodes(n: int) -> Iterator[str]:
     finally:
         ray.shutdown()
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, before)

@@ -18,7 +18,7 @@ from raymat.cluster.explain_series import ExplainSeries, explain_series, resume_
 from raymat.data.readers import load_crystals
 from raymat.data.splits import SplitConfig
 from raymat.data.writers import write_crystals
-from raymat.errors import DataError, RunError
+from raymat.errors import ConfigError, DataError, RunError
 from raymat.explain.coarse_training import TRAINING
 from raymat.explain.generate import GrowConfig
 from raymat.tracking.events import Event, read_events
@@ -143,6 +143,12 @@ def test_misspelt_property_is_refused_before_the_first(folder: Path, data: str) 
     with pytest.raises(DataError, match="volume_per_atoms"):
         explain_series(series(data, TARGETS[0], "volume_per_atoms"), folder / "misspelt")
     assert not (folder / "misspelt").exists()
+
+
+def test_properties_that_would_share_a_folder_are_refused(folder: Path, data: str) -> None:
+    with pytest.raises(ConfigError, match=r"'a b' and 'a/b' would have the same folder \(a_b\)"):
+        explain_series(series(data, "a b", "a/b"), folder / "shared")
+    assert not (folder / "shared").exists()
 
 
 def test_nothing_to_explain_is_an_error(folder: Path, data: str) -> None:
