@@ -12,10 +12,7 @@ import pytest
 import yaml
 from disturbed_jobs import SLOW_TRIALS
 from testbed import (
-    HEAD,
-    HOSTS,
     SEEN_S,
-    WORKERS,
     Hosts,
     events_of,
     has_job_server,
@@ -75,7 +72,7 @@ def calm(hosts: Hosts) -> Path:
 
 def test_trials_run_on_all_hosts_and_results_come_home(hosts: Hosts, calm: Path) -> None:
     table = pd.read_parquet(calm / "trials.parquet")
-    assert set(table["host"]) == set(HOSTS)
+    assert set(table["host"]) == set(hosts.all)
     assert set(table["status"]) == {"complete"}
     home = hosts.folder / "results"
     home.mkdir()
@@ -88,7 +85,7 @@ def test_doctor_finds_nothing_wrong(hosts: Hosts) -> None:
     said = end_of(hosts.raymat("doctor", "--address", "auto", "--storage", hosts.shared))
     assert time.monotonic() - begun < 30.0
     said = " ".join(said.split())
-    assert f"3 answer: {', '.join(HOSTS)}" in said
+    assert f"3 answer: {', '.join(hosts.all)}" in said
     assert "by token, on every node" in said
     assert "written and read by all" in said
     assert "PROBLEM" not in said
@@ -99,8 +96,10 @@ def test_folder_that_hosts_do_not_share_is_refused(hosts: Hosts) -> None:
     said, _ = process.communicate(timeout=DONE_S)
     assert process.returncode != 0
     said = " ".join(said.split())
-    assert f"error: /tmp/run: not shared by all nodes ({', '.join(WORKERS)}: the folder" in said
-    assert hosts.script("exec", WORKERS[0], "ls", "/tmp").find("run") < 0
+    assert (
+        f"error: /tmp/run: not shared by all nodes ({', '.join(hosts.workers)}: the folder" in said
+    )
+    assert hosts.script("exec", hosts.workers[0], "ls", "/tmp").find("run") < 0
 
 
 @pytest.mark.skipif(not has_job_server(), reason="needs Ray's job submission: raymat[submit]")
@@ -132,7 +131,7 @@ def test_search_from_a_laptop(hosts: Hosts, calm: Path) -> None:
 def test_trial_of_a_host_that_dies_ends_elsewhere(hosts: Hosts, calm: Path) -> None:
     run = hosts.shared / "runs" / "lost-host"
     process = tune(hosts, run)
-    victim = WORKERS[0]
+    victim = hosts.workers[0]
 
     def is_at_work() -> bool:
         return any(e["facts"]["host"] == victim for e in events_of(run, "epoch"))
@@ -146,18 +145,18 @@ def test_trial_of_a_host_that_dies_ends_elsewhere(hosts: Hosts, calm: Path) -> N
     assert len(epochs) == len(set(epochs)) == 36
     assert len(events_of(run, "trial_ended")) == 6
     hosts.script("start", victim)
-    wait_until(lambda: hosts.n_nodes() == len(HOSTS), SEEN_S, hosts.autoscaler_log)
+    wait_until(lambda: hosts.n_nodes() == len(hosts.all), SEEN_S, hosts.autoscaler_log)
 
 
 def test_head_that_dies_loses_nothing(hosts: Hosts, calm: Path) -> None:
     run = hosts.shared / "runs" / "lost-head"
     process = tune(hosts, run)
     wait_until(lambda: len(events_of(run, "trial_ended")) >= 1, DONE_S)
-    hosts.script("kill", HEAD)
+    hosts.script("kill", hosts.head)
     process.communicate(timeout=DONE_S)
     assert process.returncode != 0
     assert status_of(run) == "running"  # nobody was left to say otherwise
-    hosts.script("start", HEAD)
+    hosts.script("start", hosts.head)
     hosts.start_cluster()
     ended = [e["trial"] for e in events_of(run, "trial_ended")]
     end_of(hosts.raymat("resume", run))
@@ -172,10 +171,10 @@ def test_head_that_dies_loses_nothing(hosts: Hosts, calm: Path) -> None:
 def test_ray_down_leaves_nothing(hosts: Hosts, calm: Path) -> None:
     del calm
     hosts.ray("down", "-y", str(hosts.file))
-    for worker in WORKERS:  # `ray down` stops the head only
+    for worker in hosts.workers:  # `ray down` stops the head only
         hosts.script("ssh", worker, "ray stop")
 
     def left() -> list[str]:
-        return [line for host in HOSTS for line in hosts.ray_processes(host)]
+        return [line for host in hosts.all for line in hosts.ray_processes(host)]
 
     wait_until(lambda: not left(), SEEN_S, lambda: "\n".join(left()))

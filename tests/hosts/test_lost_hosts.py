@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from disturbed_jobs import IDLE, JOBS, Job, check_each_once
-from testbed import HOSTS, SEEN_S, WORKERS, Hosts, hosts_up, status_of, wait_until, why_not
+from testbed import SEEN_S, Hosts, hosts_up, status_of, wait_until, why_not
 
 pytestmark = [
     pytest.mark.cluster,
@@ -47,7 +47,7 @@ def tasks_on(hosts: Hosts, host: str) -> list[str]:
 
 def calm_and_disturbed(hosts: Hosts, name: str, disturbance: str) -> tuple[Path, Path]:
     """Run a job twice; in the second run something happens to a host that is at work."""
-    job, victim = JOBS[name], WORKERS[-1]
+    job, victim = JOBS[name], hosts.workers[-1]
     calm, run = (hosts.shared / "runs" / f"{disturbance}-{name}-{n}" for n in ("calm", "run"))
     end_of(start(hosts, job, calm))
     process = start(hosts, job, run)
@@ -57,7 +57,7 @@ def calm_and_disturbed(hosts: Hosts, name: str, disturbance: str) -> tuple[Path,
         end_of(process)
     finally:
         hosts.script({"kill": "start", "cut": "heal"}[disturbance], victim)
-    wait_until(lambda: hosts.n_nodes() == len(HOSTS), SEEN_S, hosts.autoscaler_log)
+    wait_until(lambda: hosts.n_nodes() == len(hosts.all), SEEN_S, hosts.autoscaler_log)
     return calm, run
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,12 @@ from raymat.tracking.events import Event, read_events
 
 PROJECT = Path(__file__).parents[2]
 SCRIPT = Path(os.environ.get("RAYMAT_SHARED", PROJECT.parent / "shared")) / "testbed" / "hosts.sh"
-# Names of their own, so that another testbed on this machine is left alone.
-NAMES = {"HOSTS": "raymat-t0 raymat-t1 raymat-t2", "SUBNET": "10.97.31", "BRIDGE": "raymat-br1"}
-HOSTS = tuple(NAMES["HOSTS"].split())
-HEAD, WORKERS = HOSTS[0], HOSTS[1:]
+OWNER = "owner"  # names the process that a testbed belongs to
 TOOLS = ("ip", "sshd", "ssh", "rsync", "unshare", "nsenter")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 # Each host sees all of the machine's cores and memory, so what it may use has to be said.
 SIZES = "--num-cpus=1 --memory=2000000000 --object-store-memory=200000000"
-LOCAL_PORT = 18265
+MOST_TESTBEDS = 50  # on one machine at a time
 UP_S, SEEN_S = 120.0, 90.0  # for `ray up`; until a lost host or a new one is noticed
 
 
@@ -69,7 +67,79 @@ def has_job_server() -> bool:
     return importlib.util.find_spec("aiohttp_cors") is not None
 
 
-def render(content: str, *, home: Path, shared: Path, key: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Names:
+    """What the testbeds of one machine must not share. The first host is the head."""
+
+    number: int
+
+    @property
+    def bridge(self) -> str:
+        return f"raymat-br{self.number}"
+
+    @property
+    def subnet(self) -> str:
+        return f"10.97.{self.number}"
+
+    @property
+    def hosts(self) -> tuple[str, str, str]:
+        head, *workers = (f"raymat-t{self.number}{letter}" for letter in "abc")
+        return head, workers[0], workers[1]
+
+    def environment(self) -> dict[str, str]:
+        """Give what `hosts.sh` wants to be told."""
+        return {"HOSTS": " ".join(self.hosts), "SUBNET": self.subnet, "BRIDGE": self.bridge}
+
+    def owner(self) -> Path | None:
+        """Give the folder of the testbed that has these names now, if one has."""
+        alias = Path("/sys/class/net") / self.bridge / "ifalias"
+        if not alias.exists():
+            return None
+        return Path(alias.read_text("utf-8").strip().removeprefix("testbed:")).parent
+
+
+def free_names() -> Names:
+    """Give names that no other testbed has; and remove those whose tests were killed."""
+    for number in range(1, MOST_TESTBEDS):
+        names = Names(number)
+        owner = names.owner()
+        if owner is not None and _was_killed(owner / OWNER):
+            _script(names, owner / "testbed", "down", check=False)
+        if names.owner() is None:
+            return names
+    raise AssertionError("every name of a testbed is taken")
+
+
+def _was_killed(file: Path) -> bool:
+    """Say whether a testbed belonged to a process that is no more."""
+    if not file.exists():
+        return False  # somebody's own testbed
+    pid, started = file.read_text("utf-8").split()
+    try:
+        return _started(int(pid)) != started
+    except OSError:
+        return True
+
+
+def _started(pid: int) -> str:
+    """Give when a process started, in ticks since boot: numbers of processes come again."""
+    return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
+
+
+def _script(names: Names, testbed: Path, *words: str, check: bool = True) -> str:
+    environment = {
+        **os.environ, **names.environment(), "PATH": PATH, "VENV": sys.prefix,
+        "KEEP": str(PROJECT), "TESTBED_DIR": str(testbed),
+    }  # fmt: skip
+    done = subprocess.run(
+        ["bash", str(SCRIPT), *words], env=environment, text=True,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=UP_S, check=False,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def render(content: str, names: Names, *, home: Path, shared: Path, key: Path) -> dict[str, Any]:
     """Put the testbed's addresses, paths and sizes into the product's `cluster.yaml`."""
     venv = Path(sys.prefix)
     for known, here in (
@@ -82,12 +152,9 @@ def render(content: str, *, home: Path, shared: Path, key: Path) -> dict[str, An
         assert known in content, f"cluster.yaml does not say {known}"
         content = content.replace(known, here)
     config = dict(yaml.safe_load(content))
-    subnet = NAMES["SUBNET"]
+    head, *workers = (f"{names.subnet}.{10 + n}" for n in range(len(names.hosts)))
     config["cluster_name"] = "raymat-test"
-    config["provider"] |= {
-        "head_ip": f"{subnet}.10",
-        "worker_ips": [f"{subnet}.{11 + n}" for n in range(len(WORKERS))],
-    }
+    config["provider"] |= {"head_ip": head, "worker_ips": workers}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(key)}
     # The hosts reach no package index; they see this environment under the same path.
     config["setup_commands"] = [
@@ -99,17 +166,15 @@ def render(content: str, *, home: Path, shared: Path, key: Path) -> dict[str, An
 class Hosts:
     """The hosts, and the cluster on them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Names) -> None:
+        self.names, self.all = names, names.hosts
+        self.head, *self.workers = names.hosts
         self.folder, self.home = folder, folder / "home"
         self.shared = folder / "testbed" / "shared"
         self.file = folder / "cluster.yaml"
         self.environment = {
             **os.environ,
-            **NAMES,
             "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
-            "VENV": sys.prefix,
-            "KEEP": str(PROJECT),
-            "TESTBED_DIR": str(folder / "testbed"),
             "HOME": str(self.home),
             "TMPDIR": str(folder / "tmp"),  # where `ray up` keeps the state of the cluster
         }
@@ -117,16 +182,8 @@ class Hosts:
             (folder / name).mkdir()
 
     def script(self, *words: str, check: bool = True) -> str:
-        """Call `hosts.sh`, such as with ``kill raymat-t1``."""
-        done = subprocess.run(
-            ["bash", str(SCRIPT), *words], env=self._outside(), text=True,
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=UP_S, check=False,
-        )  # fmt: skip
-        assert not check or done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
-
-    def _outside(self) -> dict[str, str]:
-        return {**self.environment, "TMPDIR": "/tmp"}
+        """Call `hosts.sh`, such as with ``kill raymat-t1b``."""
+        return _script(self.names, self.folder / "testbed", *words, check=check)
 
     def ray(self, *words: str, timeout: float = UP_S) -> str:
         """Call `ray` on this machine, such as with ``up -y``."""
@@ -140,7 +197,7 @@ class Hosts:
     def start_cluster(self) -> None:
         """Run `ray up` and wait until every host has joined."""
         self.ray("up", "-y", "--no-config-cache", str(self.file))
-        wait_until(lambda: self.n_nodes() == len(HOSTS), SEEN_S, self.autoscaler_log)
+        wait_until(lambda: self.n_nodes() == len(self.all), SEEN_S, self.autoscaler_log)
 
     def n_nodes(self) -> int:
         """Give the number of hosts that belong to the cluster."""
@@ -156,7 +213,9 @@ class Hosts:
 
     def autoscaler_log(self) -> str:
         """Give the end of what the head tells of the workers it starts."""
-        logs = sorted((self.folder / "testbed" / "hosts" / HEAD / "tmp" / "ray").glob("*/logs"))
+        logs = sorted(
+            (self.folder / "testbed" / "hosts" / self.head / "tmp" / "ray").glob("*/logs")
+        )
         return "".join((log / "monitor.out").read_text("utf-8")[-3000:] for log in logs[-1:])
 
     def raymat(self, *words: str | Path) -> subprocess.Popen[str]:
@@ -177,15 +236,16 @@ class Hosts:
         """Bring a port of the head's localhost here, as a user does, and give its address."""
         key = self.folder / "testbed" / "id_ed25519"
         options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
-        forward = ("-N", "-L", f"127.0.0.1:{LOCAL_PORT}:localhost:{port}")
+        here = _free_port()
+        forward = ("-N", "-L", f"127.0.0.1:{here}:localhost:{port}")
         ssh = subprocess.Popen(
             ["ssh", *(f"-o{o}" for o in options), "-i", str(key), *forward,
-             f"root@{NAMES['SUBNET']}.10"],
+             f"root@{self.names.subnet}.10"],
             env=self.environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            wait_until(lambda: _listens(LOCAL_PORT), 20.0)
-            yield f"http://127.0.0.1:{LOCAL_PORT}"
+            wait_until(lambda: _listens(here), 20.0)
+            yield f"http://127.0.0.1:{here}"
         finally:
             ssh.terminate()
             ssh.wait()
@@ -199,6 +259,12 @@ class Hosts:
         """Give the command lines of Ray's processes on a host, and of its tasks."""
         return [line for line in self.processes(host) if "ray" in line and "ps -eo" not in line
                 and "sshd" not in line and "hosts.sh" not in line]  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
@@ -227,13 +293,14 @@ def status_of(run: Path) -> str:
 @contextmanager
 def hosts_up(folder: Path) -> Iterator[Hosts]:
     """Make the hosts, and remove them at the end, whatever became of them."""
-    hosts = Hosts(folder)
+    (folder / OWNER).write_text(f"{os.getpid()} {_started(os.getpid())}", encoding="utf-8")
+    hosts = Hosts(folder, free_names())
     key = folder / "testbed" / "id_ed25519"
     hosts.script("up")
     try:
         hosts.ray("get-auth-token", "--generate")
         content = (PROJECT / "cluster.yaml").read_text(encoding="utf-8")
-        config = render(content, home=hosts.home, shared=hosts.shared, key=key)
+        config = render(content, hosts.names, home=hosts.home, shared=hosts.shared, key=key)
         hosts.file.write_text(yaml.safe_dump(config, width=1000), encoding="utf-8")
         yield hosts
     finally:
