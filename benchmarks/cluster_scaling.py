@@ -120,7 +120,7 @@ def search(
 
 
 def compare_hosts(folder: Path, trials: int, epochs: int) -> dict[str, Any]:
-    fixed = {"model.atom_dim": 64, "model.n_conv": 3, "training.batch_size": 4}
+    fixed = {"model.atom_dim": 128, "model.n_conv": 5, "training.batch_size": 4}
     found = {}
     for n in HOSTS:
         with ray_hosts(n) as address:
@@ -181,7 +181,7 @@ def report(results: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how a search scales.")
     parser.add_argument("--trials", type=int, default=24, help="equal trials on one and two hosts")
-    parser.add_argument("--epochs", type=int, default=60, help="of each of them")
+    parser.add_argument("--epochs", type=int, default=30, help="of each of them")
     parser.add_argument("--many", type=int, default=1000, help="trials that do next to nothing")
     parser.add_argument("--reports", type=int, default=10, help="of each of these")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")

@@ -11,6 +11,7 @@ from raymat.cli.progress_text import (
     say_data,
     say_duration,
     say_features,
+    say_gpu_share,
     say_left_out,
     with_unit,
 )
@@ -87,6 +88,9 @@ class EnsembleProgress(LiveProgress):
 
     def _take_features_ready(self, event: "Event") -> None:
         self.say(say_features(event))
+
+    def _take_gpu_share(self, event: "Event") -> None:
+        self.say(say_gpu_share(event))
 
     def _take_left_out(self, event: "Event") -> None:
         self.say(say_left_out(event))

@@ -64,6 +64,19 @@ def say_features(event: Event) -> str:
     return f"{line}; {time_s:.1f} s" if time_s >= 1.0 else line
 
 
+def say_gpu_share(event: Event) -> str:
+    """Give one line on what a training takes of a GPU."""
+    if event["n_bytes"] is None:
+        takes = "does not fit into"
+    else:
+        takes = f"takes {event['n_bytes'] / 1e9:.2g} GB of"
+    return (
+        f"GPU memory: the largest of {event['n_probes']} configurations {takes}"
+        f" {event['gpu_bytes'] / 1e9:.3g} GB (measured on {event['host']}); {event['gpu']:g} GPU"
+        " for each"
+    )
+
+
 def say_search(event: Event) -> str:
     """Give one line on the search that begins."""
     cpu, gpu = event.get("cpu", 0), event.get("gpu", 0)
@@ -141,6 +154,7 @@ def say_event(event: Event, state: RunState) -> list[str]:
         return [say_end(state.trials[event["trial"]], event, state)]
     say: Any = {
         "features_ready": say_features,
+        "gpu_share": say_gpu_share,
         "search_started": say_search,
         "left_out": say_left_out,
     }.get(kind)

@@ -9,10 +9,10 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from raymat.cluster.explain_tasks import LOOK_EVERY_S, TRIALS, train_coarse_task
+from raymat.cluster.explain_tasks import TRIALS, train_coarse_task
 from raymat.cluster.member import TrainedMember, epochs_done, train_member
-from raymat.cluster.resources import places
-from raymat.cluster.tasks import result_of, start_task
+from raymat.cluster.resources import Room
+from raymat.cluster.tasks import result_of, start_task, wait_for_some
 from raymat.ensembles.members import MemberPlan, member_seed
 from raymat.errors import RaymatError, RunError
 from raymat.explain.coarse_classifier import CoarseConfig
@@ -83,13 +83,12 @@ class ClassifierTraining:
             done=len(self.names) - len(waiting),
             epochs=self.training.epochs,
         )
-        shared, running = ray.put(data), dict[Any, str]()
+        shared, running, room = ray.put(data), dict[Any, str](), Room(self.resources)
         while waiting or running:
-            while waiting and len(running) < (at_once or max(1, places(self.resources))):
+            while waiting and len(running) < (at_once or room()):
                 name = waiting.popleft()
                 running[self._start(name, shared)] = name
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_EVERY_S)
-            for task in ready:
+            for task in wait_for_some(running, room):
                 self._end(running.pop(task), task, record)
             epochs = {name: epochs_done(self._scratch(name)) for name in running.values()}
             self.run.mention("classifier_epochs", epochs=epochs)

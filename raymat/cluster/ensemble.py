@@ -7,11 +7,9 @@ from pydantic import Field
 
 from raymat.cluster.connect import ray_session
 from raymat.cluster.features import find_tables
+from raymat.cluster.gpu_share import share_gpus
 from raymat.cluster.member_training import MemberTraining
-from raymat.cluster.resources import (
-    decide_resources,
-    workers_per_machine,
-)
+from raymat.cluster.resources import decide_resources, workers_per_machine
 from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.config import Config, build_config
 from raymat.data.limits import MAX_REJECTED
@@ -24,6 +22,7 @@ from raymat.models import load_spec
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.inputs import ClassRule, RunInputs, leave_out, load_inputs
 from raymat.tuning.forecast import check_memory
+from raymat.tuning.settings import Resources
 from raymat.tuning.space_features import tables_of, unusable_rows_of
 from raymat.tuning.trial_config import TrialConfig
 
@@ -153,7 +152,7 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
     record = _record_of(run, request.members)
     with ray_session(request.address):
         check_folder_is_shared(run.path)
-        resources = decide_resources(None, request.gpus)
+        resources = decide_resources(_asked_by(configs), request.gpus)
         run.update_header(device="cuda" if resources.gpu else "cpu")
         n_workers = workers_per_machine(request.concurrency)
         check_memory(configs, inputs.crystals, inputs.prop.task, n_workers=n_workers)
@@ -161,6 +160,9 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
         unusable = unusable_rows_of(configs, inputs.crystals, tables)
         inputs = leave_out(inputs, unusable, run, max_rejected=request.max_rejected)
         selection = check_selection(request.selection, inputs, run)
+        data = inputs.fit_data(*tables)
+        if request.gpus is None:
+            resources = share_gpus(resources, configs, data, run)
         training = MemberTraining(
             configs,
             inputs,
@@ -169,11 +171,17 @@ def _run(request: EnsembleRequest, run: RunDirectory) -> dict[str, Any]:
             resources=resources,
             run=run,
         )
-        training.train(record, inputs.fit_data(*tables), at_once=request.concurrency)
+        training.train(record, data, at_once=request.concurrency)
     _check_enough(record)
     return finish_ensemble(
         record, inputs, tables=tables, run=run, weighting=request.weights, selection=selection
     )
+
+
+def _asked_by(configs: list[TrialConfig]) -> Resources | None:
+    """Give what members need that no GPU would help; None leaves it to the cluster."""
+    is_closed = all(load_spec(config.model).fit == "closed_form" for config in configs)
+    return Resources() if is_closed else None
 
 
 def _record_of(run: RunDirectory, n_members: int) -> EnsembleRecord:

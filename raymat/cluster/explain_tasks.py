@@ -28,7 +28,6 @@ from raymat.training.model_files import TrainedModel, load_model
 from raymat.training.results import FitResult
 
 TRIALS = "trials"  # folder of the run in which tasks keep checkpoints and tell how far they are
-LOOK_EVERY_S = 2.0  # at how far they are
 _PROGRESS_FILE = "progress.json"
 
 

@@ -6,17 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from raymat.cluster.explain_tasks import (
-    LOOK_EVERY_S,
-    TRIALS,
-    GrowWork,
-    grow_task,
-    read_progress,
-)
-from raymat.cluster.resources import places
-from raymat.cluster.tasks import result_of, start_task
+from raymat.cluster.explain_tasks import TRIALS, GrowWork, grow_task, read_progress
+from raymat.cluster.resources import Room
+from raymat.cluster.tasks import result_of, start_task, wait_for_some
 from raymat.explain.explanations import Task
 from raymat.explain.record import CHUNK_ENDED, ExplainRecord
 from raymat.tracking.run_directory import RunDirectory
@@ -51,10 +43,10 @@ class Growing:
             done=total - sum(len(numbers) for _, numbers in missing),
             per_class=self.per_class,
         )
-        running = dict[Any, tuple[Task, range]]()
+        running, room = dict[Any, tuple[Task, range]](), Room(resources)
         for task, numbers in missing:
-            while len(running) >= (at_once or max(1, places(resources))):
-                self._take_one(running, record)
+            while len(running) >= (at_once or room()):
+                self._take_one(running, record, room)
             started = start_task(
                 grow_task,
                 self.work[task],
@@ -66,7 +58,7 @@ class Growing:
             )
             running[started] = (task, numbers)
         while running:
-            self._take_one(running, record)
+            self._take_one(running, record, room)
         shutil.rmtree(self.run.path / TRIALS, ignore_errors=True)
 
     def _folder(self, task: Task, numbers: range) -> Path:
@@ -78,11 +70,13 @@ class Growing:
             for first in range(0, self.per_class, PER_CHUNK):
                 yield task, range(first, min(first + PER_CHUNK, self.per_class))
 
-    def _take_one(self, running: dict[Any, tuple[Task, range]], record: ExplainRecord) -> None:
+    def _take_one(
+        self, running: dict[Any, tuple[Task, range]], record: ExplainRecord, room: Room
+    ) -> None:
         """Wait for some explanations, telling how far they are, and log them."""
         ended: list[Any] = []
         while not ended:
-            ended, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_EVERY_S)
+            ended = wait_for_some(running, room)
             self._say_progress(running)
         (ready,) = ended
         task, numbers = running.pop(ready)

@@ -9,8 +9,8 @@ import ray
 from ray.exceptions import RayTaskError
 
 from raymat.cluster.member import TrainedMember, epochs_done, train_member
-from raymat.cluster.resources import places
-from raymat.cluster.tasks import ProcessDiedError, result_of, start_task
+from raymat.cluster.resources import Room
+from raymat.cluster.tasks import ProcessDiedError, result_of, start_task, wait_for_some
 from raymat.ensembles.members import MAX_ATTEMPTS, MemberPlan, plan_member
 from raymat.ensembles.record import (
     MEMBER_ENDED,
@@ -29,7 +29,6 @@ from raymat.tuning.settings import Resources
 from raymat.tuning.trial_config import TrialConfig
 
 TRIALS = "trials"  # folder of the checkpoints of members in training
-LOOK_EVERY_S = 2.0  # at how far the running members are
 
 
 class MemberTraining:
@@ -75,13 +74,12 @@ class MemberTraining:
         waiting = deque(self._plan(*place) for place in record.missing())
         self._announce(record)
         shared = ray.put(data)
-        running = dict[Any, MemberPlan]()
+        running, room = dict[Any, MemberPlan](), Room(self.resources)
         while waiting or running:
-            while waiting and len(running) < (at_once or max(1, places(self.resources))):
+            while waiting and len(running) < (at_once or room()):
                 plan = waiting.popleft()
                 running[self._start(plan, shared)] = plan
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_EVERY_S)
-            for task in ready:
+            for task in wait_for_some(running, room):
                 again = self._end(running.pop(task), task, record)
                 waiting.extend([again] if again is not None else [])
             self._say_epochs(running)

@@ -13,6 +13,7 @@ from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
 
 DEFAULT_GPU_SHARE = 0.25
+NODE_BACK_S = 600.0
 _LOOK_AGAIN_S = 2.0  # for nodes that came or went
 
 
@@ -65,18 +66,40 @@ class Room:
 
     Args:
         resources: what one occupies.
+        patience_s: seconds that a cluster may stay without a node for one: a spot worker that was
+            taken away is replaced in minutes.
     """
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
+    def __init__(self, resources: Resources, *, patience_s: float = NODE_BACK_S) -> None:
+        self._resources, self._patience_s = resources, patience_s
         self._known, self._until = 0, 0.0
+        self._last_seen = time.monotonic()  # a node that has room for one
 
     def __call__(self) -> int:
-        """Give the number, at least 1: a cluster that scales up has no node to begin with."""
-        if time.monotonic() >= self._until:
-            self._known = max(1, places(self._resources))
-            self._until = time.monotonic() + _LOOK_AGAIN_S
+        """Give the number, at least 1: what waits makes a cluster that scales start a node."""
+        now = time.monotonic()
+        if now >= self._until:
+            found = places(self._resources)
+            self._known, self._until = max(1, found), now + _LOOK_AGAIN_S
+            if found:
+                self._last_seen = now
         return self._known
+
+    def check(self) -> None:
+        """Look whether there is a place at all.
+
+        Raises:
+            ClusterError: there has been none for too long.
+        """
+        self()
+        gone_s = time.monotonic() - self._last_seen
+        if gone_s > self._patience_s:
+            asked = self._resources
+            raise ClusterError(
+                f"for {gone_s / 60:.0f} min no node has had {asked.cpu:g} CPU and {asked.gpu:g} GPU"
+                " for one task: those that did have gone (`ray status`); start them again and"
+                " `raymat resume` the run, which has kept what is done"
+            )
 
 
 def _room(asked: Resources, has: dict[str, float]) -> int:

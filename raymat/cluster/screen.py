@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raymat.cluster.connect import ray_session
-from raymat.cluster.resources import decide_resources, places
+from raymat.cluster.resources import Room, decide_resources
 from raymat.cluster.shared_storage import check_folder_is_shared
-from raymat.cluster.tasks import result_of, start_task
+from raymat.cluster.tasks import result_of, start_task, wait_for_some
 from raymat.config import Config, build_config
 from raymat.data.crystals import CrystalSet
 from raymat.data.limits import MAX_REJECTED
@@ -190,13 +190,13 @@ def _screen_shards(
         **resources.model_dump(),
     )
     fingerprints = run.header["ensemble_sha256"]
-    at_once = request.concurrency or max(1, places(resources))
+    room = Room(resources)
     running: dict[Any, int] = {}
     for shard in shards:
         # A place that gets free finds this one shard at hand. There are never more, so that
         # memory does not grow with the number of candidates.
-        while len(running) >= at_once:
-            _take_one(running, run)
+        while len(running) >= (request.concurrency or room()):
+            _take_one(running, run, room)
         _take_ended(running, run)
         task = start_task(
             screen_task,
@@ -211,7 +211,7 @@ def _screen_shards(
         )
         running[task] = shard.number
     while running:
-        _take_one(running, run)
+        _take_one(running, run, room)
 
 
 def _whole_shards(run: RunDirectory) -> StoredShards:
@@ -247,9 +247,11 @@ def _put_back(first: list[Shard], rest: Iterator[Shard]) -> Iterator[Shard]:
     yield from rest
 
 
-def _take_one(running: dict[Any, int], run: RunDirectory) -> None:
+def _take_one(running: dict[Any, int], run: RunDirectory, room: Room) -> None:
     """Wait for a shard to end and log it."""
-    ready, _ = ray.wait(list(running), num_returns=1)
+    ready: list[Any] = []
+    while not ready:
+        ready = wait_for_some(running, room)
     _log(ready, running, run)
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from ray.tune import TuneError
 
 from raymat.cluster.asha import make_scheduler
 from raymat.cluster.optuna_search import DEFAULT_TRIAL, OptunaSearch
+from raymat.cluster.resources import Room
 from raymat.cluster.trainable import TrialRunner, trial_folder
 from raymat.errors import RunError
 from raymat.tracking.events import Event
@@ -39,22 +40,28 @@ def search(
     resources: Resources,
     run: RunDirectory,
     keep_checkpoints: bool = False,
-    room: Callable[[], int] | None = None,
+    all_at_once: bool = False,
 ) -> Study:
     """Run the trials of a space that the run's log does not hold yet, and give all of them.
 
-    With `room` (trials that the cluster has room for now) all of them start at once; without it, or
-    with a concurrency, Ray Tune's own limits hold. The default leaves its checkpoint; with
+    With `all_at_once` as many start together as the cluster has room for; without it, or with a
+    concurrency, Ray Tune's own limits hold. The default leaves its checkpoint; with
     `keep_checkpoints` the best trial does, too.
 
     Raises:
         RunError: the log or a checkpoint cannot be written.
+        ClusterError: the nodes that can hold a trial went, and did not come back.
     """
     past = run.events()
     study = Study.from_events(past, data.task)
-    room = None if request.concurrency is not None else room
+    room = Room(resources)
+    all_at_once = all_at_once and request.concurrency is None
     searcher = OptunaSearch(
-        space, n_trials=space.budget.trials, past=study, seed=request.seed, room=room
+        space,
+        n_trials=space.budget.trials,
+        past=study,
+        seed=request.seed,
+        room=room if all_at_once else None,
     )
     left_s = seconds_left(past, request.time_budget_s)
     budget = _TimeBudget(left_s, study)
@@ -77,12 +84,12 @@ def search(
             reuse_actors=True,
         )
         # Ray Tune starts the processes of a search one after another: some seconds for each node.
-        os.environ[_MAX_PENDING] = "auto" if room is None else str(ALL_AT_ONCE)
+        os.environ[_MAX_PENDING] = str(ALL_AT_ONCE) if all_at_once else "auto"
         _fit(
             _make_trainable(space, data, resources=resources, run=run),
             tune_config,
             _Recorder(run, study, space, keep_checkpoints=keep_checkpoints),
-            budget,
+            tune.stopper.CombinedStopper(budget, _PlaceWatch(room)),
         )
     _end_cut_off_trials(run, study)
     run.emit(SEARCH_ENDED)
@@ -113,7 +120,7 @@ def _runner_of_its_own() -> type[TrialRunner]:
 
 
 def _fit(
-    trainable: Any, tune_config: tune.TuneConfig, recorder: "_Recorder", budget: "_TimeBudget"
+    trainable: Any, tune_config: tune.TuneConfig, recorder: "_Recorder", stop: tune.Stopper
 ) -> None:
     scratch = recorder.run.path / "ray"  # Ray's own records; the event log has it all
     shutil.rmtree(scratch, ignore_errors=True)
@@ -121,7 +128,7 @@ def _fit(
         name="tune",
         storage_path=str(scratch),
         callbacks=[recorder],
-        stop=budget,
+        stop=stop,
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
         verbose=0,
@@ -165,6 +172,27 @@ class _TimeBudget(tune.Stopper):
         """Say whether the time is up."""
         usable = any(t.epochs for t in self.study.trials.values() if t.status != "failed")
         return usable and time.monotonic() > self.end
+
+
+class _PlaceWatch(tune.Stopper):
+    """Ends a search with an error when no node can hold its trials any more; they would wait."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single trial."""
+        del trial_id, result
+        return False
+
+    def stop_all(self) -> bool:
+        """Stop nothing, but fail.
+
+        Raises:
+            ClusterError: there has been no place for too long.
+        """
+        self.room.check()
+        return False
 
 
 class _Recorder(tune.Callback):

@@ -1,11 +1,12 @@
 """Plain functions as Ray tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from raymat.cluster.resources import Room
 from raymat.errors import RaymatError, RunError
 
 
@@ -13,6 +14,7 @@ class ProcessDiedError(RunError):
     """The process or host of a task died again and again, such as for want of memory."""
 
 
+LOOK_EVERY_S = 2.0  # at what runs, while nothing ends
 RETRIES = 3  # when the process or host of a task dies; an exception is not retried
 
 
@@ -35,6 +37,18 @@ def start_task(
         max_calls=1 if own_process else 0,  # 0: any number
     )
     return decorate(function).remote(*args, **kwargs)
+
+
+def wait_for_some(tasks: Iterable[Any], room: Room) -> list[Any]:
+    """Wait until a task has ended, or for a while, and give those that have.
+
+    Raises:
+        ClusterError: no node can hold them any more.
+    """
+    ready, _ = ray.wait(list(tasks), num_returns=1, timeout=LOOK_EVERY_S)
+    if not ready:
+        room.check()
+    return ready
 
 
 def result_of(task: Any) -> Any:

@@ -25,6 +25,7 @@ from raymat.training.optimizers import (
     make_optimizer,
     set_learning_rate,
 )
+from raymat.training.predict import SITES_PER_BATCH
 
 
 class GradientFit(Fit):
@@ -96,6 +97,21 @@ class GradientFit(Fit):
     def training_loss(self) -> float:
         """Give the mean loss over the training rows, as they were met."""
         return self._loss
+
+    def try_large_batch(self) -> None:
+        """Learn from the batch of the first epoch that has the most atoms, and predict as many.
+
+        Shows what the fit needs of memory; the weights change.
+        """
+        self.model.train()
+        order = np.random.default_rng([self.seed, 1]).permutation(self.data.train)
+        batches = _batches(order, self.config.batch_size)
+        largest = max(batches, key=lambda rows: int(self.table.n_sites[rows].sum()))
+        for _ in range(2):  # the optimiser's moments come with the first step
+            self._step(largest)
+        most = SITES_PER_BATCH[self.device.type]
+        validation = self.data.validation
+        self.predict(validation[np.cumsum(self.table.n_sites[validation]) <= most])
 
     def _step(self, rows: NDArray[np.int64]) -> Tensor:
         batch = self.view.batch(self.table, rows).to(self.device)

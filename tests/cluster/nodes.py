@@ -3,11 +3,22 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 
 @contextmanager
 def ray_nodes(n: int) -> Iterator[str]:
     """Start `n` nodes of one core each and give their address."""
+    with ray_cluster(*[{"num_cpus": 1}] * n) as cluster:
+        yield str(cluster.address)
+
+
+@contextmanager
+def ray_cluster(head: dict[str, int], *others: dict[str, int]) -> "Iterator[Cluster]":
+    """Start nodes with the given resources, such as ``{"num_cpus": 1}``."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -18,12 +29,12 @@ def ray_nodes(n: int) -> Iterator[str]:
     connect.show_token()
     connect.prepare_environment()
     before = signal.getsignal(signal.SIGTERM)  # which Ray's nodes replace
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for _ in range(n - 1):
-        cluster.add_node(num_cpus=1)
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    for node in others:
+        cluster.add_node(**node)
     cluster.wait_for_nodes()
     try:
-        yield str(cluster.address)
+        yield cluster
     finally:
         ray.shutdown()
         cluster.shutdown()
