@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 KILLS  ?= 6
 
-.PHONY: tune test test-faults test-chaos test-cluster test-slow lint clean
+.PHONY: tune test test-faults test-chaos test-cluster test-long test-slow lint clean
 
 tune: $(VENV)/installed            ## search CGCNN on the built-in data set, about a minute
 	$(BIN)/raymat tune --space quick
@@ -23,6 +23,9 @@ test-chaos: $(VENV)/installed-dev  ## kills at random instants; KILLS=20 for eac
 
 test-cluster: $(VENV)/installed-dev ## `ray up` on three hosts of this machine: root, iproute2, sshd, rsync
 	$(BIN)/python -m pytest -m "cluster and not slow" -n 0
+
+test-long: $(VENV)/installed-dev  ## whole runs of half a minute each
+	$(BIN)/python -m pytest -m "long"
 
 test-slow: $(VENV)/installed-dev   ## longer proofs
 	$(BIN)/python -m pytest -m "slow"

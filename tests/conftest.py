@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from raymat.data.crystals import Crystal, CrystalSet
 # A process that ignores Ctrl-C, as a worker of pytest-xdist does, would start others that do so.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Each of the many processes that tests start would compile everything anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Several processes of tests share the cores; several threads in each would wait for one another.
 # Read when PyTorch or scikit-learn is imported, by tests and by the processes that they start.

@@ -19,6 +19,7 @@ def stop_at_second_trial(event: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_the_best_so_far_is_the_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYMAT_CACHE", str(tmp_path / "cache"))
     space = small_space(budget={"trials": 50, "epochs": 4})

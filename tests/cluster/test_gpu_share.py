@@ -16,7 +16,7 @@ from raymat.tuning.space_features import configurations_of
 from raymat.tuning.trial_config import TrialConfig
 
 GB = 1_000_000_000
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
+needs_gpu = pytest.mark.gpu
 
 
 def config_of(**values: object) -> TrialConfig:
@@ -54,7 +54,7 @@ def test_corners_differ_in_what_memory_depends_on() -> None:
             "model.atom_dim": {"int": [8, 64]},
             "training.batch_size": {"choice": [4, 32]},
             "training.lr": {"log_uniform": [1e-4, 1e-1]},
-        }
+        },
     )
     corners = [config.flat() for config in _corners(configurations_of(space))]
     seen = [(flat["model.atom_dim"], flat["training.batch_size"]) for flat in corners]

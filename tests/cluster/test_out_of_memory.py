@@ -130,6 +130,7 @@ def small_gpu() -> type[TrialRunner]:
     return SmallGPU
 
 
+@pytest.mark.long
 def test_search_records_the_batches_that_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = search(folder, "small", MOST)
     with monkeypatch.context() as patch:

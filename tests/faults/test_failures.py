@@ -21,6 +21,7 @@ GRID = {
 }
 
 
+@pytest.mark.long
 def test_diverging_configuration_fails_and_the_search_goes_on(tmp_path: Path) -> None:
     run, space = tmp_path / "run", write_space(tmp_path / "grid.yaml", **GRID)
     command = Raymat("tune", "--space", space, "--out", run, "--concurrency", "1", folder=tmp_path)
@@ -38,6 +39,7 @@ def test_diverging_configuration_fails_and_the_search_goes_on(tmp_path: Path) ->
     assert json.loads((run / "metrics.json").read_text(encoding="utf-8"))["winner"]["trial"] != 1
 
 
+@pytest.mark.long
 def test_run_in_which_everything_diverges_fails_with_one_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     space = write_space(

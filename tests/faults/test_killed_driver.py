@@ -94,10 +94,10 @@ def test_run_killed_in_every_phase_ends_whole(folder: Path) -> None:
     assert_quiet(fifth.text())
 
 
+@pytest.mark.slow
 def test_nothing_is_left_to_do(folder: Path) -> None:
+    """Looks at the run of the test before."""
     run = folder / "run"
-    if not run.exists():
-        pytest.skip("needs the run of the test before")
     before = (run / "events.jsonl").read_bytes()
     again = Raymat("resume", run, folder=folder)
     assert again.wait() == 0
