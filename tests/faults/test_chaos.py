@@ -17,6 +17,7 @@ from processes import PATIENCE_S, Raymat, assert_quiet, command, descendants, st
 
 KILLS = int(os.environ.get("RAYMAT_KILLS", "6"))
 SEED = int(os.environ.get("RAYMAT_CHAOS_SEED", "0"))
+LATE_SHARE = 0.3  # of the kills come at any instant of a run's length, the others in its first half
 # A task is tried four times in one session of its driver; more deaths would rightly fail it.
 MOST_WORKERS_IN_A_ROW = 2
 
@@ -30,6 +31,11 @@ class Chaos:
         self.kills = 0
         self.told: list[str] = []  # what was killed when, for the message of a failure
 
+    def instant(self, seconds: float) -> float:
+        """Give when to kill next: early more often, or half of the time would be spent waiting."""
+        share = 1.0 if self.random.random() < LATE_SHARE else 0.5
+        return self.random.uniform(0.0, share * seconds)
+
     def start(self, run: Path) -> Raymat:
         """Begin the run, or go on with it."""
         if (run / "run.json").exists():
@@ -39,7 +45,7 @@ class Chaos:
     def disturb(self, run: Path, seconds: float) -> None:
         """Run to the end, with kills on the way until there have been `KILLS` of them."""
         raymat, in_a_row = self.start(run), 0
-        while self.kills < KILLS and not _ends_within(raymat, self.random.uniform(0.0, seconds)):
+        while self.kills < KILLS and not _ends_within(raymat, self.instant(seconds)):
             workers = _at_work(raymat) if in_a_row < MOST_WORKERS_IN_A_ROW else []
             self.kills += 1
             if workers and self.random.random() < 0.5:
