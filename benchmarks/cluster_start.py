@@ -56,9 +56,9 @@ def start_once(hosts: Hosts) -> dict[str, float]:
 def measure(repeats: int) -> list[dict[str, float]]:
     found = []
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory(prefix="raymat-start-") as folder:
-            with hosts_up(Path(folder)) as hosts:
-                found.append(start_once(hosts))
+        temporary = tempfile.TemporaryDirectory(prefix="raymat-start-")
+        with temporary as folder, hosts_up(Path(folder)) as hosts:
+            found.append(start_once(hosts))
     return found
 
 

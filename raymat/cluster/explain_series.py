@@ -19,6 +19,7 @@ from raymat.properties import find_property
 from raymat.tracking.run_directory import Listener, RunDirectory, safe_name
 from raymat.training.inputs import check_classes
 
+PROPERTY_ENDED = "property_ended"  # the event, once for each property
 PROPERTIES = "properties"  # key of a series in `run.json` and `metrics.json`
 
 
@@ -92,6 +93,7 @@ def _check_column(request: ExplainRequest) -> None:
 
 def _run(series: ExplainSeries, run: RunDirectory) -> dict[str, Any]:
     found, failed = dict[str, Any](), dict[str, str]()
+    ended = {event["target"] for event in run.events() if event["event"] == PROPERTY_ENDED}
     for number, request in enumerate(series.properties, start=1):
         target = request.target
         run.emit(
@@ -102,6 +104,8 @@ def _run(series: ExplainSeries, run: RunDirectory) -> dict[str, Any]:
         except (ConfigError, DataError) as error:
             failed[target] = str(error)
             run.emit("warning", text=f"{target} is left out: {error}")
+        if target not in ended:
+            run.emit(PROPERTY_ENDED, target=target)
     if not found:
         raise DataError(f"no property can be explained; {next(iter(failed.values()))}")
     _join_lists(list(found), run)

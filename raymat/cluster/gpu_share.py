@@ -10,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor
 
-import torch
-
 from raymat.cluster.on_nodes import call_on_nodes
 from raymat.cluster.tasks import result_of, start_task
 from raymat.errors import ClusterError
 from raymat.models import load_spec
 from raymat.tracking.run_directory import RunDirectory
+from raymat.training.device import sees_gpu
 from raymat.training.fit import FitData
 from raymat.training.gpu_memory import CONTEXT_BYTES, gpu_bytes, measure_peak_bytes
 from raymat.training.gradient import GradientFit
@@ -95,7 +94,7 @@ def measure(configs: Sequence[TrialConfig], data: FitData) -> MemoryNeed:
     Raises:
         ClusterError: PyTorch sees no GPU here.
     """
-    if not torch.cuda.is_available():
+    if not sees_gpu():
         raise ClusterError(
             f"Ray hands out a GPU on {platform.node()}, but PyTorch sees none there; `raymat doctor"
             " --address ADDRESS` says why, --gpus 0 trains on CPUs"

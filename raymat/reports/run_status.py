@@ -23,6 +23,15 @@ class _Unit:
     ended: str
     size: Callable[[Event], int] = lambda _event: 1
 
+    def count(self, events: Sequence[Event]) -> tuple[int, int]:
+        """Give how many have ended, and of how many; (0, 0) before that is known."""
+        begun = [event for event in events if event["event"] == self.begun]
+        if not begun:
+            return 0, 0
+        total = self.total(begun[-1])
+        done = sum(self.size(event) for event in events if event["event"] == self.ended)
+        return min(done, total), total
+
 
 _UNITS = {
     "tune": _Unit("trials", "search_started", lambda e: e["trials"], "trial_ended"),
@@ -37,6 +46,10 @@ _UNITS = {
         lambda e: len(e["result"]["explanations"]) + e["result"]["failed"],
     ),
 }
+
+
+# `raymat explain` of several properties: each is begun, in every session, when the last has ended.
+_SERIES = _Unit("properties", "property_started", lambda e: e["properties"], "property_ended")
 
 
 @dataclass(frozen=True)
@@ -82,19 +95,15 @@ def read_status(path: Path, *, now: datetime | None = None) -> RunStatus:
     command, status = str(header.get("command")), str(header.get("status"))
     if status == "running" and not is_at_work(path):
         status = "dead"
-    unit = _UNITS.get(command)
-    begun = [event for event in events if unit is not None and event["event"] == unit.begun]
-    word, done, total = "", 0, 0
-    if unit is not None and begun:
-        word, total = unit.word, unit.total(begun[-1])
-        done = sum(unit.size(event) for event in events if event["event"] == unit.ended)
+    unit = _SERIES if _is_series(header) else _UNITS.get(command)
+    done, total = (0, 0) if unit is None else unit.count(events)
     trials = _trials(events, header) if command == "tune" else None
     return RunStatus(
         path=path,
         command=command,
         status=status,
-        word=word,
-        done=min(done, total),
+        word=unit.word if unit is not None and total else "",
+        done=done,
         total=total,
         running=0 if trials is None else _count_running(trials),
         best="" if trials is None else _say_best(trials, header),
@@ -123,6 +132,10 @@ def find_runs(folder: Path) -> list[Path]:
     """Give the run directories in a folder, the newest first."""
     found = [path for path in folder.iterdir() if (path / "run.json").is_file()]
     return sorted(found, key=lambda path: (path / "run.json").stat().st_mtime, reverse=True)
+
+
+def _is_series(header: dict[str, Any]) -> bool:
+    return "properties" in (header.get("arguments") or {})
 
 
 def _trials(events: Sequence[Event], header: dict[str, Any]) -> Study:

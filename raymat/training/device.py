@@ -16,13 +16,18 @@ OutOfMemoryError = torch.OutOfMemoryError  # of a GPU
 DEVICE_ERRORS = (torch.AcceleratorError, OutOfMemoryError)
 
 
+def sees_gpu() -> bool:
+    """Say whether PyTorch can use a GPU in this process."""
+    return torch.cuda.is_available()
+
+
 def choose_device(gpus: float | None) -> str:
     """Give ``cuda`` or ``cpu``: what was asked for, or what there is if nothing was.
 
     Raises:
         ClusterError: a GPU was asked for and there is none.
     """
-    is_there = torch.cuda.is_available()
+    is_there = sees_gpu()
     if gpus is None:
         return "cuda" if is_there else "cpu"
     if gpus > 0 and not is_there:

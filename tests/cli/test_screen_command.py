@@ -337,9 +337,9 @@ def test_interrupted_and_resumed(
 ) -> None:
     take_one, n_left = screen_module._take_one, 2
 
-    def interrupt(running: Any, run: Any) -> None:
+    def interrupt(*asked: Any) -> None:
         nonlocal n_left
-        take_one(running, run)
+        take_one(*asked)
         n_left -= 1
         if n_left == 0:
             raise KeyboardInterrupt

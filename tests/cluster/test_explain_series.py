@@ -21,6 +21,7 @@ from raymat.data.writers import write_crystals
 from raymat.errors import ConfigError, DataError, RunError
 from raymat.explain.coarse_training import TRAINING
 from raymat.explain.generate import GrowConfig
+from raymat.reports.run_status import read_status
 from raymat.tracking.events import Event, read_events
 
 TARGETS = ("log10_bulk_modulus", "volume_per_atom")
@@ -100,6 +101,8 @@ def test_constant_is_left_out_and_told(run: Path, capfd: pytest.CaptureFixture[s
     said = capfd.readouterr()
     assert "not explained: constant: the train rows hold one class" in said.err
     assert all(f"{target}, high above" in said.out for target in TARGETS)
+    status = read_status(run)  # each counts once, however often the run was resumed
+    assert (status.word, status.done, status.total) == ("properties", 3, 3)
 
 
 def test_resumed_series_does_nothing_again(run: Path, folder: Path) -> None:

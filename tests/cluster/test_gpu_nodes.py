@@ -71,6 +71,7 @@ def test_tasks_without_a_gpu_leave_its_node_alone(cluster: "Cluster") -> None:
             assert ray.get(start_task(where)) == cpu_node
 
 
+@pytest.mark.long
 def test_gpu_that_torch_does_not_see_is_told(cluster: "Cluster", tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"Ray hands out a GPU on .*, but PyTorch sees none"):
         tune(request(cluster), tmp_path / "run")
