@@ -15,7 +15,7 @@ from raymat.tracking.events import Event, read_events
 # Processes of Ray that are no task at work; its names of tasks begin with ray::.
 IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 TIMES = ["train_time_s", "featurize_time_s", "search_time_s"]
-SHARD_SIZE, N_SHARDS = 4, 8
+SHARD_SIZE, N_SHARDS = 8, 24
 
 # Small but slow: an epoch takes some tenths of a second, so that a signal finds a trial within one.
 SLOW_TRIALS = {
@@ -23,7 +23,7 @@ SLOW_TRIALS = {
     "data": "delta",
     "target": "log10_bulk_modulus",
     "space": {"training.lr": {"log_uniform": [1.0e-3, 1.0e-2]}},
-    "fixed": {"model.atom_dim": 64, "model.n_conv": 3, "training.batch_size": 4},
+    "fixed": {"model.atom_dim": 128, "model.n_conv": 4, "training.batch_size": 4},
     "budget": {"trials": 3, "epochs": 4},
     "scheduler": {"name": "none"},
     "search": {"name": "random"},
@@ -41,8 +41,8 @@ def write_space(path: Path, **changes: Any) -> Path:
 SLOW_MEMBER: dict[str, Any] = {
     "model": "cgcnn",
     "config": {
-        "model.atom_dim": 64,
-        "model.n_conv": 3,
+        "model.atom_dim": 128,
+        "model.n_conv": 4,
         "training.batch_size": 4,
         "training.epochs": 8,
     },

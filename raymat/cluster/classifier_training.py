@@ -144,7 +144,7 @@ class ClassifierTraining:
 
     def _end(self, name: str, task: Any, record: ExplainRecord) -> None:
         try:
-            ended: TrainedMember | FitResult = result_of(task)
+            ended: TrainedMember | FitResult = result_of(task, self.run)
         except RaymatError as error:
             raise RunError(
                 f"the classifier {name} could not be trained: {error}; try another --seed"

@@ -186,7 +186,7 @@ class _Cells:
             ready, _ = ray.wait(list(running), num_returns=1)
             cell = running.pop(ready[0])
             try:
-                results.add(cell, result_of(ready[0]))
+                results.add(cell, result_of(ready[0], self.run_dir))
             except (RaymatError, RayTaskError) as error:
                 failed.append(self._end_failed(cell, error))
         return failed

@@ -208,7 +208,7 @@ class _Scorer:
             n_cpus=self.n_cpus,
             cpu=self.n_cpus,
         )
-        result: FitResult = result_of(task)
+        result: FitResult = result_of(task, self.run)
         return result
 
     def _scores(self, result: FitResult) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from raymat.cluster.probe import WAIT_S, probe
 from raymat.errors import ClusterError
 
 _ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.-]+|\[[\da-fA-F:]+\]):(?P<port>\d{1,5})")
+KEEPALIVE_MS = "30000"
 _MAX_PORT = 65_535
 
 
@@ -100,6 +101,9 @@ def prepare_environment() -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # Ray would wait five minutes for the answer of a host whose cable was cut.
+    os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", KEEPALIVE_MS)
+    os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", KEEPALIVE_MS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the event log has every failure
 
 

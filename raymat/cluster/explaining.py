@@ -86,7 +86,7 @@ class Growing:
             "member": task.member,
             "first": numbers.start,
             "count": len(numbers),
-            "result": result_of(ready),
+            "result": result_of(ready, self.run),
         }
         self.run.emit(CHUNK_ENDED, durable=True, **values)
         record.take({"event": CHUNK_ENDED, **values})

@@ -59,7 +59,7 @@ def finish(
     if default.status != "failed":
         pending["default"] = refit.start(default, "default")
     baselines = start_task(score_baselines, inputs)
-    results: dict[str, FitResult] = {role: result_of(task) for role, task in pending.items()}
+    results: dict[str, FitResult] = {role: result_of(task, run) for role, task in pending.items()}
     store_model(winner, space.configure(winner.values), results["winner"], inputs=inputs, run=run)
     _say_refitted(winner, results["winner"], run)
     metrics = _metrics(winner, results, inputs) | {"baselines": result_of(baselines)}

@@ -73,7 +73,7 @@ def share_gpus(
     if known:
         return resources.model_copy(update={"gpu": known[-1]})
     task = start_task(measure, corners, data, cpu=resources.cpu, gpu=resources.gpu)
-    need: MemoryNeed = result_of(task)
+    need: MemoryNeed = result_of(task, run)
     smallest = _smallest_gpu(need.gpu_bytes)
     share = share_of(need.n_bytes, smallest)
     run.emit(MEASURED, gpu=share, **{**vars(need), "gpu_bytes": smallest})

@@ -125,7 +125,7 @@ class MemberTraining:
     def _end(self, plan: MemberPlan, task: Any, record: EnsembleRecord) -> MemberPlan | None:
         """Store a member that has ended, or give its second attempt if it may have one."""
         try:
-            trained: TrainedMember = result_of(task)
+            trained: TrainedMember = result_of(task, self.run)
         except (DivergedError, ProcessDiedError, RayTaskError) as error:
             attempt = {"attempt": plan.attempt, "seed": plan.seed}
             reason = self._reason(plan, error)

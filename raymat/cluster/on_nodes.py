@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray._private.state import state as global_state
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -12,8 +13,9 @@ ANSWER_S = 25.0  # a fresh worker process imports for some seconds; a host that 
 
 
 def nodes_alive() -> list[dict[str, Any]]:
-    """Give the nodes of the cluster that live, as Ray describes them."""
-    return [node for node in ray.nodes() if node["Alive"]]
+    """Give the nodes of the cluster that live and may be given work, as Ray describes them."""
+    leaving = global_state.get_draining_nodes()
+    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
 
 
 def nodes_by_host() -> dict[str, dict[str, Any]]:

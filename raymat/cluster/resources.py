@@ -4,9 +4,8 @@ import os
 import time
 from typing import Any
 
-import ray
-
 from raymat.cluster.connect import cluster_cpus, cluster_gpus
+from raymat.cluster.on_nodes import nodes_alive
 from raymat.errors import ClusterError
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.search_space import SearchSpace
@@ -48,7 +47,7 @@ def decide_resources(asked: Resources | None, wanted_gpus: float | None) -> Reso
         asked = asked.model_copy(update={"gpu": wanted_gpus})
     elif gpus == 0:
         asked = asked.model_copy(update={"gpu": 0.0})
-    if not any(_fits(asked, node) for node in ray.nodes() if node["Alive"]):
+    if not any(_fits(asked, node) for node in nodes_alive()):
         raise ClusterError(
             f"no node has {asked.cpu:g} CPU and {asked.gpu:g} GPU for one task (in all there are"
             f" {cluster_cpus()} CPU and {gpus:g} GPU); lower --gpus, or `resources` in the space"
@@ -58,7 +57,7 @@ def decide_resources(asked: Resources | None, wanted_gpus: float | None) -> Reso
 
 def places(resources: Resources) -> int:
     """Give how many trainings fit on the cluster as it is now, all nodes together."""
-    return sum(_room(resources, node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return sum(_room(resources, node["Resources"]) for node in nodes_alive())
 
 
 class Room:

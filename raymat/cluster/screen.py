@@ -265,7 +265,7 @@ def _take_ended(running: dict[Any, int], run: RunDirectory) -> None:
 def _log(ended: list[Any], running: dict[Any, int], run: RunDirectory) -> None:
     for task in ended:
         number = running.pop(task)
-        run.emit(SHARD_ENDED, durable=True, shard=number, **result_of(task))
+        run.emit(SHARD_ENDED, durable=True, shard=number, **result_of(task, run))
 
 
 def screen_task(

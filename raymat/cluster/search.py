@@ -15,6 +15,7 @@ from ray.tune import TuneError
 from raymat.cluster.asha import make_scheduler
 from raymat.cluster.optuna_search import DEFAULT_TRIAL, OptunaSearch
 from raymat.cluster.resources import Room
+from raymat.cluster.sick_nodes import leave_out_sick_nodes
 from raymat.cluster.trainable import TrialRunner, trial_folder
 from raymat.errors import RunError
 from raymat.tracking.events import Event
@@ -29,6 +30,7 @@ SEARCH_ENDED = "search_ended"
 _TRIAL_EVENTS = ("trial_started", "trial_resumed", "epoch", "trial_ended")
 _MAX_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 ALL_AT_ONCE = 10_000  # more than there is ever room for, which `OptunaSearch` keeps to
+LOOK_AT_HOSTS_S = 10.0  # at most every so often, after a process has died
 MAX_RESTARTS = 3  # of a trial whose process or host dies; a failed configuration is not retried
 
 
@@ -203,6 +205,7 @@ class _Recorder(tune.Callback):
     ) -> None:
         self.run, self.study, self.space = run, study, space
         self.keep_checkpoints = keep_checkpoints
+        self._look_again = 0.0
         self.problem: RunError | None = None  # what made the recorder give up
 
     def __getstate__(self) -> dict[str, Any]:
@@ -238,6 +241,12 @@ class _Recorder(tune.Callback):
             self._end(trial, "failed", last["error"])
         else:
             self._end(trial, "complete" if last.get("finished") else "stopped", None)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Look at the hosts before the trial starts again: one that starts none would take all."""
+        if time.monotonic() >= self._look_again:
+            leave_out_sick_nodes(self.run)
+            self._look_again = time.monotonic() + LOOK_AT_HOSTS_S
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = str(trial.get_error() or "its process died").strip()

@@ -7,7 +7,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raymat.cluster.resources import Room
+from raymat.cluster.sick_nodes import leave_out_sick_nodes
 from raymat.errors import RaymatError, RunError
+from raymat.tracking.run_directory import RunDirectory
 
 
 class ProcessDiedError(RunError):
@@ -15,6 +17,8 @@ class ProcessDiedError(RunError):
 
 
 LOOK_EVERY_S = 2.0  # at what runs, while nothing ends
+# How tasks whose results nobody has taken yet were started, to start one anew on another host.
+_started: dict[Any, Callable[[], Any]] = {}
 RETRIES = 3  # when the process or host of a task dies; an exception is not retried
 
 
@@ -36,7 +40,13 @@ def start_task(
         max_retries=RETRIES,
         max_calls=1 if own_process else 0,  # 0: any number
     )
-    return decorate(function).remote(*args, **kwargs)
+    return _start(lambda: decorate(function).remote(*args, **kwargs))
+
+
+def _start(start: Callable[[], Any]) -> Any:
+    task = start()
+    _started[task] = start
+    return task
 
 
 def wait_for_some(tasks: Iterable[Any], room: Room) -> list[Any]:
@@ -51,12 +61,20 @@ def wait_for_some(tasks: Iterable[Any], room: Room) -> list[Any]:
     return ready
 
 
-def result_of(task: Any) -> Any:
+def result_of(task: Any, run: RunDirectory | None = None) -> Any:
     """Wait for a task and give its result; an error of ours comes back as it was raised there.
+
+    A task whose process died again and again because its host starts none any more is started
+    anew, on another host.
+
+    Args:
+        task: of `start_task`.
+        run: whose log hears of such a host.
 
     Raises:
         ProcessDiedError: its process or host died again and again.
     """
+    start = _started.pop(task, None)
     try:
         return ray.get(task)
     except RayTaskError as error:
@@ -64,6 +82,8 @@ def result_of(task: Any) -> Any:
             raise error.cause from error
         raise
     except RayError as error:
+        if start is not None and leave_out_sick_nodes(run):
+            return result_of(_start(start), run)
         reason = " ".join(str(error).split()).split(". ")[0]
         raise ProcessDiedError(
             f"a process of the run died {RETRIES + 1} times: {reason}"

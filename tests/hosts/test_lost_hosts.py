@@ -1,7 +1,7 @@
 """A host dies, its cable is cut, its disk is full; the results of what runs do not change."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ pytestmark = [
 ]
 
 DONE_S = 300.0
+TRIALS, EPOCHS = 20, 40  # of a search that takes longer than a host to come back
 DISK = "64m"  # of the first worker, for Ray's own files: sockets and logs
 DISTURBANCES = {
     "kill": (("kill",), ("start",)),
@@ -57,6 +58,16 @@ def tasks_on(hosts: Hosts, host: str) -> list[str]:
     return [line for line in lines if not line.startswith(NOT_THE_JOB)]
 
 
+def wait_while_running(
+    process: "subprocess.Popen[str]", condition: Callable[[], bool], seconds: float = DONE_S
+) -> None:
+    def check() -> bool:
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        return condition()
+
+    wait_until(check, seconds)
+
+
 def disturb(hosts: Hosts, victim: str, what: tuple[str, ...]) -> None:
     verb, *words = what
     hosts.script(verb, victim, *words, check=verb != "exec")  # dd ends with "no space left"
@@ -68,7 +79,7 @@ def calm_and_disturbed(hosts: Hosts, name: str, disturbance: str, victim: str) -
     calm, run = (hosts.shared / "runs" / f"{disturbance}-{name}-{n}" for n in ("calm", "run"))
     end_of(start(hosts, job, calm))
     process = start(hosts, job, run)
-    wait_until(lambda: bool(tasks_on(hosts, victim)), DONE_S, lambda: str(process.poll()))
+    wait_while_running(process, lambda: bool(tasks_on(hosts, victim)))
     disturb(hosts, victim, begin)
     try:
         end_of(process)
@@ -110,19 +121,19 @@ def test_disk_of_one_host_is_full(hosts: Hosts) -> None:
 def test_host_that_was_taken_away_comes_back(hosts: Hosts) -> None:
     """As a spot worker does; it is given trials again, and none is done twice."""
     victim, run = hosts.workers[-1], hosts.shared / "runs" / "taken-away"
-    space = write_space(hosts.shared / "long.yaml", budget={"trials": 12, "epochs": 6})
+    space = write_space(hosts.shared / "long.yaml", budget={"trials": TRIALS, "epochs": EPOCHS})
     job = replace(JOBS["tune"], arguments=lambda _: ["tune", "--space", space])
     process = hosts.raymat(*job.arguments(run), "--address", "auto", "--out", run)
 
     def epochs_there() -> int:
         return sum(e["facts"]["host"] == victim for e in events_of(run, "epoch"))
 
-    wait_until(lambda: epochs_there() > 0, DONE_S, lambda: str(process.poll()))
+    wait_while_running(process, lambda: epochs_there() > 0)
     hosts.script("kill", victim)
     hosts.script("start", victim)
     before = epochs_there()
     wait_until(lambda: hosts.n_nodes() == len(hosts.all), SEEN_S, hosts.autoscaler_log)
-    wait_until(lambda: epochs_there() > before, DONE_S, lambda: str(process.poll()))
+    wait_while_running(process, lambda: epochs_there() > before)
     end_of(process)
-    assert check_each_once(run, job) == {(number,) for number in range(12)}
-    assert len(job.results(run)["epochs"]) == 12 * 6
+    assert check_each_once(run, job) == {(number,) for number in range(TRIALS)}
+    assert len(job.results(run)["epochs"]) == TRIALS * EPOCHS
