@@ -31,13 +31,17 @@ LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 # The only places that may import a package; a place is a room or one module.
 HOMES = {
     "ray": ("cluster",),
-    "optuna": ("cluster",),
+    "optuna": ("cluster", "reports.page"),
     "wandb": ("tracking.wandb",),
+    "wandb_workspaces": ("tracking.wandb_report",),
     "pymatgen": ("data", "features"),
     "torch": ("features", "models", "training", "explain"),
     "rich": ("cli",),
     "typer": ("cli",),
     "matplotlib": ("reports",),
+    "altair": ("reports.page",),
+    "vl_convert": ("reports.page",),
+    "jinja2": ("reports.page",),
     "duckdb": ("screening.ranking",),
 }
 

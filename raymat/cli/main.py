@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": ("raymat.cli.explain", "Grow graphs that a classifier is sure about (XGNN)."),
     "predict": ("raymat.cli.predict", "Predict a property of crystals with a trained model."),
     "contributions": ("raymat.cli.contributions", "Tell what each site adds to a prediction."),
+    "report": ("raymat.cli.report", "Write one HTML page of any set of runs."),
     "doctor": ("raymat.cli.doctor", "Say whether a machine or cluster is fit to run."),
     "data": ("raymat.cli.data", "Bring crystals in, check them, look at them."),
 }

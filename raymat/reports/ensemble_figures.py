@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.ensembles.calibration import (
-    has_spread,
     N_BINS,
     calibration_curve,
     gaussian_bounds,
+    has_spread,
     miscalibration_area,
 )
 from raymat.ensembles.recalibration import StdScaling, read_recalibration

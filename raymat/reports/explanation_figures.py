@@ -154,9 +154,7 @@ def label_figure(results: ExplanationResults) -> "Figure":
         count = len(results.explanations[target_class])
         label = f"{results.word(target_class)}: {count} explanations"
         shares = 100 * results.nodes(target_class, "share")
-        axes.bar(
-            places + shift, shares, width, color=CLASS_COLORS[target_class], label=label, lw=0
-        )
+        axes.bar(places + shift, shares, width, color=CLASS_COLORS[target_class], label=label, lw=0)
         known = 100 * results.nodes(target_class, "training_share")
         left = places + shift - 0.45 * width
         name = "_" if target_class else "training crystals"  # told once
@@ -226,7 +224,8 @@ def motif_figure(results: ExplanationResults) -> "Figure":
             axes.set_axis_off()
         for axes, (explanation, times) in zip(row, ranked, strict=False):
             _draw_graph(axes, explanation, results.labels)
-            often = f"{times} of {len(found)}" if times > 1 else f"once, p {explanation.probability:.2f}"
+            alone = f"once, p {explanation.probability:.2f}"
+            often = f"{times} of {len(found)}" if times > 1 else alone
             axes.set_title(often, fontsize=8, color=GREY)
         row[0].text(
             -0.08, 0.5, results.word(target_class), transform=row[0].transAxes, fontsize=11,
@@ -247,10 +246,11 @@ def _draw_graph(axes: "Axes", explanation: Explanation, labels: LabelKind) -> No
     for a, b in explanation.edges:
         axes.plot(*places[[a, b]].T, color=GREY, lw=1.2, zorder=1)
     palette = colormaps["turbo"]
-    colors = [palette((0.08 + 0.84 * (n - 1) / (N_LABELS[labels] - 1))) for n in explanation.nodes]
+    colors = [palette(0.08 + 0.84 * (n - 1) / (N_LABELS[labels] - 1)) for n in explanation.nodes]
     x, y = places.T
     axes.scatter(x, y, s=260, c=colors, edgecolor="white", lw=1.0, zorder=2)
-    ring: dict[str, Any] = {"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75}
+    ring: dict[str, Any] = {"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none"}
+    ring["alpha"] = 0.75
     for label, left, bottom in zip(explanation.nodes, x, y, strict=True):
         text: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3, "fontsize": 8}
         axes.text(left, bottom, str(label), bbox=ring, **text)

@@ -13,6 +13,8 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
+from raymat.errors import RunError
+
 Event = dict[str, Any]
 
 
@@ -58,11 +60,26 @@ class EventLog:
 
 
 def read_events(path: Path) -> list[Event]:
-    """Read all whole events of a log; a torn last line is left out, a missing log is empty."""
+    """Read all whole events of a log; a torn last line is left out, a missing log is empty.
+
+    Raises:
+        RunError: another line is damaged.
+    """
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
-    return [json.loads(line) for line in lines if line.strip()]
+    events: list[Event] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            events.append(json.loads(line))
+        except ValueError as cause:
+            raise RunError(
+                f"{path}, line {number}: damaged ({cause}); put the file back from a copy, or"
+                " remove the line and resume"
+            ) from cause
+    return events
 
 
 def now() -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from raymat.tracking.events import Event
 from raymat.training.fit import EpochMetrics
 from raymat.tuning.trial_config import BATCH_SIZE
 
+_METRICS = tuple(f.name for f in fields(EpochMetrics))
 TrialStatus = Literal["running", "complete", "stopped", "failed"]
 
 
@@ -101,8 +102,7 @@ class Study:
                 )
                 self.trials.setdefault(event["trial"], record)
             case "epoch":
-                keys = [f.name for f in fields(EpochMetrics)]
-                metrics = EpochMetrics(*(event.get(key, math.nan) for key in keys))
+                metrics = EpochMetrics(*(event.get(key, math.nan) for key in _METRICS))
                 self.trials[event["trial"]].add_epoch(metrics)
                 self.trials[event["trial"]].facts = event["facts"]
             case "batch_halved":  # for want of memory; it begins anew
@@ -146,7 +146,7 @@ class Study:
     def curve_table(self) -> pd.DataFrame:
         """One row per trial and epoch, as `curves.parquet` holds it."""
         rows = [
-            {"trial_id": f"{t.number:04d}", **asdict(m)} for t in self._in_order() for m in t.epochs
+            {"trial_id": f"{t.number:04d}", **vars(m)} for t in self._in_order() for m in t.epochs
         ]
         columns = ["trial_id", "epoch", "train_loss", "val_score", "time_s", "train_time_s"]
         return pd.DataFrame(rows, columns=columns).rename(columns={"val_score": self.score_name})

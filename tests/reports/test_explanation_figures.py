@@ -90,8 +90,13 @@ def test_motifs_are_drawn_with_their_nodes_and_edges(results):
 
 
 @pytest.mark.parametrize(
-    ("n", "edges"), [(2, [(0, 1)]), (4, [(0, 1), (1, 2), (2, 3), (0, 3)]), (6, [(0, i) for i in range(1, 6)])]
-)  # fmt: skip
+    ("n", "edges"),
+    [
+        (2, [(0, 1)]),
+        (4, [(0, 1), (1, 2), (2, 3), (0, 3)]),
+        (6, [(0, i) for i in range(1, 6)]),
+    ],
+)
 def test_nodes_keep_apart_inside_the_unit_circle(n, edges):
     places = graph_layout(n, edges)
     assert places.shape == (n, 2)

@@ -11,6 +11,7 @@ from matplotlib.offsetbox import AnchoredText
 from screening_run import as_dft, lithium_table, write_screening_run
 
 from raymat.errors import RunError
+from raymat.reports import screening_figures
 from raymat.reports.lithium_figures import boundary_at, lithium_histograms, stability_diagram
 from raymat.reports.screening_figures import (
     passes_figure,
@@ -18,7 +19,6 @@ from raymat.reports.screening_figures import (
     save_screening_figures,
     top_figure,
 )
-from raymat.reports import screening_figures
 from raymat.reports.screening_results import ScreeningResults, read_results
 from raymat.screening.lithium_interface import LITHIUM_SHEAR_GPA, stability_boundary
 

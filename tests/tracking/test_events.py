@@ -11,6 +11,7 @@ import time
 import pytest
 from tmpfs import fill, mounted
 
+from raymat.errors import RunError
 from raymat.tracking.events import EventLog, now, read_events
 
 
@@ -72,6 +73,15 @@ def test_torn_last_line(log, path, torn):
     again.close()
     assert [event["event"] for event in read_events(path)] == ["first", "second"]
     assert path.read_bytes().count(b"\n") == 2
+
+
+def test_damage_before_the_end_is_told_with_its_place(log, path):
+    log.append("first")
+    log.append("second")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b'{"event": \n' + lines[1])
+    with pytest.raises(RunError, match=r"events.jsonl, line 2: damaged"):
+        read_events(path)
 
 
 def test_log_that_is_one_torn_line(path):

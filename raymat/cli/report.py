@@ -1,0 +1,53 @@
+"""``raymat report``: one HTML page of any set of runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymat.cli import options
+from raymat.errors import ConfigError
+
+app = typer.Typer(add_completion=False)
+DEFAULT_PAGE = Path("report.html")
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The page; an older one is replaced."),
+    ] = DEFAULT_PAGE,
+    title: Annotated[str, typer.Option("--title", help="Over the page.")] = "raymat report",
+    _debug: options.Debug = False,
+) -> None:
+    """Write one HTML page of any set of runs, which needs nothing but a browser.
+
+    Works on runs of every command, also while they are at work: call it again for a fresh page.
+    What of a run is damaged is told, and the rest is shown.
+
+    Example: raymat report runs/tune-cgcnn-20250301-101500 -o report.html
+    """
+    from raymat.data.writers import atomic_file
+    from raymat.reports.page.build import build_page
+
+    _check_out(out)
+    page, warnings = build_page(runs, title=title)
+    with atomic_file(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{out}: {len(runs):,} run{'s' if len(runs) != 1 else ''},"
+               f" {len(page.encode()) / 1e6:.1f} MB")  # fmt: skip
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file, such as {out / DEFAULT_PAGE}")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(
+            f"--out {out}: the folder {out.absolute().parent} does not exist; make it"
+        )

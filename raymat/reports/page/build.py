@@ -1,0 +1,195 @@
+"""Run directories in, one HTML page out.
+
+The page carries everything: its style, its script, the library that draws (Vega-Lite, BSD licence)
+and the numbers. A part that cannot be read is told where it would stand, and the rest is shown.
+"""
+
+import base64
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raymat.errors import RaymatError
+from raymat.reports.page import (
+    comparison,
+    ensemble,
+    explanations,
+    facts,
+    pictures,
+    screening,
+    search,
+    winner,
+)
+from raymat.reports.page.attempts import has_warning, told_once, warning
+from raymat.reports.page.parts import Chart, Note, Part, Picture, RunView, Section, Table
+from raymat.reports.page.run_files import DAMAGE, RunFiles
+from raymat.reports.run_status import read_status
+
+_ASSETS = Path(__file__).parent / "assets"
+_VEGA_LITE = "6.4"  # that of Altair
+_DIGITS = 6  # of a number in the page; files have them all
+
+Maker = Callable[[RunFiles], list[Section]]
+# What the page of each command says, in this order.
+MAKERS: dict[str, tuple[Maker, ...]] = {
+    "tune": (winner.sections, search.sections),
+    "compare-cell": (winner.sections, search.sections),
+    "train": (winner.sections, search.sections),
+    "ensemble": (winner.sections, ensemble.sections),
+    "screen": (screening.sections,),
+    "explain": (explanations.sections,),
+    "compare": (comparison.sections,),
+}
+
+
+def build_page(paths: Iterable[Path], *, title: str = "raymat report") -> tuple[str, list[str]]:
+    """Give the page of some runs, and what of them could not be shown.
+
+    Raises:
+        RunError: a folder is no run directory.
+    """
+    runs = [RunFiles.open(path) for path in paths]
+    views = [view_of(run) for run in runs]
+    warnings = [
+        f"{view.name}: {part.text}"
+        for view in views
+        for section in view.sections
+        for part in section.parts
+        if isinstance(part, Note) and part.is_warning
+    ]
+    return render(views, title), warnings
+
+
+def view_of(run: RunFiles) -> RunView:
+    """Give all that the page says of one run."""
+    command = str(run.header.get("command"))
+    made: list[Section] = []
+    replaced: frozenset[str] = frozenset()
+    for make in MAKERS.get(command, ()):
+        own = _sections_of(make, run)
+        made += own
+        if not has_warning(own):  # else the run's own figures are all there is to see
+            replaced |= _replaced_by(make)
+    made += _sections_of(pictures.sections, run, replaced)
+    made += _sections_of(facts.sections, run)
+    return RunView(
+        name=run.path.name,
+        command=command,
+        status=str(run.header.get("status")),
+        headline=_headline(run.path),
+        facts=facts.facts(run),
+        sections=told_once(made),
+    )
+
+
+def _sections_of(
+    make: Callable[..., list[Section]], run: RunFiles, *others: object
+) -> list[Section]:
+    try:
+        return make(run, *others)
+    except (RaymatError, *DAMAGE) as error:
+        name = make.__module__.rpartition(".")[2]
+        return [Section(name.replace("_", " ").capitalize(), [warning(error)])]
+
+
+def _replaced_by(make: Maker) -> frozenset[str]:
+    """Give the figures, by stem, that the sections of a module show in their own way."""
+    return frozenset(getattr(sys.modules[make.__module__], "REPLACED", ()))
+
+
+def _headline(path: Path) -> str:
+    try:
+        status = read_status(path)
+    except (RaymatError, *DAMAGE):
+        return ""
+    counted = f"{status.done:,} of {status.total:,} {status.word}" if status.total else ""
+    return "; ".join(text for text in (status.headline, status.best, counted) if text)
+
+
+def render(views: list[RunView], title: str) -> str:
+    """Give the HTML of some views."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["kind"] = lambda part: type(part).__name__.lower()
+    environment.filters["image"] = _image
+    environment.filters["identity"] = id
+    numbered = _number_parts(views)
+    has_charts = any(isinstance(part, Chart) for part in numbered.values())
+    return environment.get_template("page.html").render(
+        title=title,
+        views=views,
+        ids={id(part): key for key, part in numbered.items()},
+        data=_as_script({key: _content(part) for key, part in numbered.items()}),
+        style=(_ASSETS / "page.css").read_text(encoding="utf-8"),
+        script=(_ASSETS / "page.js").read_text(encoding="utf-8"),
+        vega=_vega() if has_charts else "",
+    )
+
+
+def _vega() -> str:
+    """Give the script that draws Vega-Lite charts."""
+    import vl_convert
+
+    everything = "window.vegaEmbed = vegaEmbed;"
+    return str(vl_convert.javascript_bundle(everything, vl_version=_VEGA_LITE))
+
+
+def _number_parts(views: list[RunView]) -> dict[str, Part]:
+    parts = (part for view in views for section in view.sections for part in section.parts)
+    return {f"part-{number}": part for number, part in enumerate(parts)}
+
+
+def _content(part: Part) -> dict[str, Any]:
+    """Give what the script needs of a part."""
+    if isinstance(part, Note):
+        return {}
+    rows = getattr(part, "rows", None)
+    content = {} if rows is None else _rows(rows, _in_table if isinstance(part, Table) else _plain)
+    if isinstance(part, Chart):
+        return {**content, "title": part.title, "spec": part.spec}
+    return {**content, "title": part.title, "table": isinstance(part, Table)}
+
+
+def _rows(table: pd.DataFrame, say: Callable[[Any], Any]) -> dict[str, Any]:
+    """Give a table as columns and rows; what JSON has no word for becomes null."""
+    return {
+        "columns": [str(name) for name in table],
+        "rows": [[say(value) for value in row] for row in table.itertuples(index=False)],
+    }
+
+
+def _in_table(value: Any) -> Any:
+    """Give a value as a table has it: what has no bound is told from what is not known."""
+    is_infinite = isinstance(value, float) and math.isinf(value)
+    return f"{value:g}" if is_infinite else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    if value is pd.NaT or value is pd.NA:
+        return None
+    return str(value)
+
+
+def _as_script(content: Any) -> str:
+    """Give JSON that may stand inside a script element: no text can end it."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _image(part: Picture) -> str:
+    data = base64.b64encode(part.file.read_bytes()).decode("ascii")
+    return f"data:image/svg+xml;base64,{data}"

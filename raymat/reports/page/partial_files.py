@@ -1,0 +1,62 @@
+"""Files that may end in the middle of a line: their whole lines, and a word on the rest."""
+
+import io
+import json
+from typing import Any
+
+import pandas as pd
+
+from raymat.errors import RunError
+from raymat.reports.page.parts import Note
+from raymat.reports.page.run_files import DAMAGE, RunFiles
+
+
+def whole_rows(run: RunFiles, name: str) -> tuple[pd.DataFrame, list[Note]]:
+    """Read the whole lines of a CSV file, and say whether something follows them.
+
+    Raises:
+        RunError: it is not there, or damaged elsewhere than at its end.
+    """
+    whole, rest = _cut(run, name)
+    try:
+        table = pd.read_csv(io.StringIO(whole))
+    except DAMAGE as cause:
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        raise RunError(f"{run.path / name} cannot be read: {reason[:200]}") from cause
+    if not rest:
+        return table, []
+    return table, [Note(f"{name} ends in the middle of a row, which is left out.", is_warning=True)]
+
+
+def whole_lines(run: RunFiles, name: str) -> tuple[list[dict[str, Any]], list[Note]]:
+    """Read the lines of a file that are JSON objects, and say how many are not.
+
+    Raises:
+        RunError: it is not there.
+    """
+    whole, rest = _cut(run, name)
+    lines = [line for line in [*whole.split("\n"), rest] if line.strip()]
+    found = [content for line in lines if (content := _object(line)) is not None]
+    bad = len(lines) - len(found)
+    if not bad:
+        return found, []
+    text = f"{name}: {bad:,} of {len(lines):,} lines cannot be read and are left out."
+    return found, [Note(text, is_warning=True)]
+
+
+def _cut(run: RunFiles, name: str) -> tuple[str, str]:
+    """Give what ends with the last newline, and what follows it."""
+    try:
+        text = (run.path / name).read_text(encoding="utf-8", errors="replace")
+    except OSError as cause:
+        raise RunError(f"{run.path / name} cannot be read: {cause.strerror or cause}") from cause
+    end = text.rfind("\n") + 1
+    return text[:end], text[end:]
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None

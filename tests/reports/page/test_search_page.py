@@ -1,0 +1,161 @@
+"""The page of a search: its numbers are those of the run, whatever state that is in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from search_run import cut, read_rows, write_search_run
+
+from raymat.cli import main
+from raymat.errors import RunError
+from raymat.reports.page.build import build_page
+from raymat.reports.page.importance import importances
+from raymat.tracking.events import read_events
+from raymat.tuning.study import Study
+
+TRIALS = 12
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_search_run(tmp_path_factory.mktemp("page") / "run", trials=TRIALS)
+
+
+def part(page: str, title: str) -> pd.DataFrame:
+    (found,) = [p for p in read_rows(page).values() if p.get("title") == title]
+    return pd.DataFrame(found["rows"], columns=found["columns"])
+
+
+def titles(page: str) -> list[str]:
+    return [content["title"] for content in read_rows(page).values() if content]
+
+
+def test_numbers_are_those_of_the_run(run: Path) -> None:
+    page, warnings = build_page([run])
+    assert warnings == []
+    trials = pd.read_parquet(run / "trials.parquet").set_index("trial_id")
+    shown = part(page, "Leaderboard").set_index("trial_id")
+    assert set(shown.index) == set(trials.index)
+    scores = shown["val_mae"].dropna()
+    assert scores.is_monotonic_increasing
+    np.testing.assert_allclose(scores, trials.loc[scores.index, "val_mae"], rtol=1e-5)
+    assert shown.index[-1] == "0001"  # the one that failed
+    curves = pd.read_parquet(run / "curves.parquet")
+    assert len(part(page, "Learning curves")) == len(curves)
+    tests = pd.read_parquet(run / "predictions.parquet").query("part == 'test'")
+    assert len(part(page, "Predictions of the test rows")) == len(tests)
+    errors = part(page, "Errors of the test rows")["error"]
+    expected = (tests["prediction"] - tests["target"]).abs().mean()
+    np.testing.assert_allclose(errors.abs().mean(), expected, rtol=1e-4)
+    training = part(page, "Training")
+    assert training["epochs"].sum() == len(curves)
+    assert part(page, "Failed trials")["error"][0].startswith("training diverged")
+    assert "0 of the test rows" in page
+    assert "http" not in page.replace("https://vega.github.io/schema", "").partition("<main>")[0]
+
+
+def test_parameter_that_decides_is_the_most_important(tmp_path: Path) -> None:
+    path = write_search_run(tmp_path / "run", trials=60, epochs=4)
+    found = importances(Study.from_events(read_events(path / "events.jsonl"), "regression"))
+    assert found["parameter"][0] == "training.lr"
+    assert found["importance"].sum() == pytest.approx(1.0)
+    page, _ = build_page([path])
+    assert list(part(page, "Importance of the parameters")["parameter"]) == list(found["parameter"])
+
+
+def test_search_at_work(tmp_path: Path) -> None:
+    """No table is written yet, and its log ends within a trial."""
+    path = write_search_run(tmp_path / "run", is_complete=False)
+    log = path / "events.jsonl"
+    log.write_bytes(log.read_bytes()[:-150])
+    page, warnings = build_page([path])
+    assert warnings == []
+    assert "Leaderboard" in titles(page)
+    assert "Test scores" not in titles(page)
+
+
+def test_search_without_a_finished_trial(tmp_path: Path) -> None:
+    path = write_search_run(tmp_path / "run", trials=0, is_complete=False)
+    page, warnings = build_page([path])
+    assert warnings == []
+    assert "No trial has begun yet." in page
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "metrics.json", "events.jsonl"])
+def test_damaged_file_is_told_and_the_rest_is_shown(tmp_path: Path, name: str) -> None:
+    path = write_search_run(tmp_path / "run")
+    if name == "events.jsonl":  # damage in the middle; an end that is cut off is no damage
+        lines = (path / name).read_bytes().splitlines(keepends=True)
+        (path / name).write_bytes(b"".join([*lines[:3], b'{"event": \n', *lines[4:]]))
+    else:
+        cut(path / name)
+    page, warnings = build_page([path])
+    assert len(warnings) >= 1
+    assert all(name in warning for warning in warnings)
+    kept = "Leaderboard" if name != "events.jsonl" else "Test scores"
+    assert kept in titles(page)
+
+
+def test_text_of_a_run_is_never_html(tmp_path: Path) -> None:
+    bad = "</script><img src=x onerror=alert(1)>"
+    path = write_search_run(tmp_path / "run", formula=bad, error=bad)
+    page, _ = build_page([path], title=bad)
+    assert bad not in page
+    assert page.count("</script>") == page.count("<script")
+    assert part(page, "Failed trials")["error"][0] == bad
+
+
+def test_large_search_draws_its_best_curves_and_others(tmp_path: Path) -> None:
+    path = write_search_run(tmp_path / "run", trials=450, epochs=2)
+    curves = part(build_page([path])[0], "Learning curves")
+    assert 150 < curves["trial_id"].nunique() <= 201
+    best = pd.read_parquet(path / "trials.parquet").sort_values("val_mae")["trial_id"][:50]
+    assert set(best) <= set(curves["trial_id"])
+
+
+def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main.run(["report", str(run), str(run), "-o", str(page)]) == 0
+    assert "2 runs" in capsys.readouterr().out
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "nowhere: not a run directory"),
+        (["run", "-o", "."], "is a folder; name a file"),
+        (["run", "-o", "none/page.html"], "does not exist; make it"),
+        ([], "missing argument 'RUN...'"),
+    ],
+)
+def test_nonsense_is_one_line(
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(run.parent)
+    assert main.run(["report", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_run_of_a_newer_version_is_shown_as_far_as_it_is_known(tmp_path: Path) -> None:
+    path = write_search_run(tmp_path / "run")
+    header: dict[str, Any] = {"command": "dream", "arguments": {}}
+    (path / "run.json").write_text(json.dumps(header))
+    page, warnings = build_page([path])
+    assert warnings == []
+    assert "dream" in page
+
+
+def test_no_run_directory() -> None:
+    with pytest.raises(RunError, match="not a run directory"):
+        build_page([Path("/")])
