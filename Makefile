@@ -25,7 +25,7 @@ test-cluster: $(VENV)/installed-dev ## `ray up` on three hosts of this machine: 
 	$(BIN)/python -m pytest -m "cluster and not slow" -n 0
 
 test-long: $(VENV)/installed-dev  ## whole runs of half a minute each
-	$(BIN)/python -m pytest -m "long"
+	$(BIN)/python -m pytest -m "long and not faults and not slow"
 
 test-slow: $(VENV)/installed-dev   ## longer proofs
 	$(BIN)/python -m pytest -m "slow"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
+from raymat.cli.wandb_option import WandbOption, projecting
 from raymat.errors import RaymatError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def compare(
     gpus: options.Gpus = None,
     address: options.Address = None,
     out: options.Out = None,
+    wandb: WandbOption = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -77,15 +79,16 @@ def compare(
     asked = {key: value for key, value in given.items() if value is not None}
     for remark in [] if quiet else found.remarks():
         sys.stderr.write(f"{remark}\n")
-    try:
-        with running(folder, progress):
-            from raymat.cluster.compare import CompareRequest
-            from raymat.cluster.compare import compare as run_compare
+    with projecting(folder, wandb, progress) as listeners:
+        try:
+            with running(folder, progress):
+                from raymat.cluster.compare import CompareRequest
+                from raymat.cluster.compare import compare as run_compare
 
-            request = CompareRequest(plan=found, **asked)
-            run_compare(request, folder, listeners=(progress,))
-    finally:  # what there is, also of a comparison that was interrupted or in which cells failed
-        show_comparison(found, folder, command=say_command(sys.argv[1:]))
+                request = CompareRequest(plan=found, **asked)
+                run_compare(request, folder, listeners=(progress, *listeners))
+        finally:  # what there is, also if it was interrupted, or cells failed
+            show_comparison(found, folder, command=say_command(sys.argv[1:]))
 
 
 def with_absolute_sources(plan: "ComparisonPlan") -> "ComparisonPlan":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
+from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 
 if TYPE_CHECKING:
     from raymat.cluster.ensemble import EnsembleRequest
@@ -97,6 +98,7 @@ def ensemble(
     gpus: options.Gpus = None,
     address: options.Address = None,
     out: options.Out = None,
+    wandb: WandbOption = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -126,19 +128,21 @@ def ensemble(
     asked = {key: value for key, value in given.items() if value is not None}
     request = choose_request(config, search, top=top, epochs=epochs, split=split, asked=asked)
     name = str(request.configs[0]["model"])
-    _run(request, out or options.default_run_directory("ensemble", name), quiet=quiet)
+    folder = out or options.default_run_directory("ensemble", name)
+    _run(request, folder, wandb=wandb, quiet=quiet)
 
 
-def _run(request: "EnsembleRequest", out: Path, *, quiet: bool) -> None:
+def _run(request: "EnsembleRequest", out: Path, *, wandb: Wandb | None, quiet: bool) -> None:
     from raymat.cli.ensemble_progress import EnsembleProgress
     from raymat.cli.runs import running
 
     progress = EnsembleProgress(quiet=quiet)
-    with running(out, progress):
-        from raymat.cluster.ensemble import ensemble as run_ensemble
+    with projecting(out, wandb, progress) as listeners:
+        with running(out, progress):
+            from raymat.cluster.ensemble import ensemble as run_ensemble
 
-        metrics = run_ensemble(request, out, listeners=(progress,))
-    show_result(metrics, out)
+            metrics = run_ensemble(request, out, listeners=(progress, *listeners))
+        show_result(metrics, out)
 
 
 def show_result(metrics: dict[str, Any], run: Path) -> None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raymat.cli import options
+from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 from raymat.errors import ConfigError
 
 if TYPE_CHECKING:
     from raymat.cluster.explain import ExplainRequest
+    from raymat.tracking.run_directory import Listener
 
 app = typer.Typer(add_completion=False)
 
@@ -165,6 +167,7 @@ def explain(
     concurrency: options.Concurrency = None,
     address: options.Address = None,
     out: options.Out = None,
+    wandb: WandbOption = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -199,7 +202,8 @@ def explain(
         address=address,
     )
     name = requests[0].target if len(requests) == 1 else f"{len(requests)}-properties"
-    _run(requests, out or options.default_run_directory("explain", name), quiet=quiet)
+    folder = out or options.default_run_directory("explain", name)
+    _run(requests, folder, wandb=wandb, quiet=quiet)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -258,22 +262,24 @@ _NEEDED = {
 }
 
 
-def _run(requests: list["ExplainRequest"], out: Path, *, quiet: bool) -> None:
+def _run(requests: list["ExplainRequest"], out: Path, *, wandb: Wandb | None, quiet: bool) -> None:
     from raymat.cli.explain_progress import ExplainProgress
     from raymat.cli.runs import running
 
     progress = ExplainProgress(quiet=quiet)
-    with running(out, progress):
-        if len(requests) == 1:
-            from raymat.cluster.explain import explain as run_explain
+    with projecting(out, wandb, progress) as listeners:
+        with running(out, progress):
+            heard: tuple[Listener, ...] = (progress, *listeners)
+            if len(requests) == 1:
+                from raymat.cluster.explain import explain as run_explain
 
-            metrics = run_explain(requests[0], out, listeners=(progress,))
-        else:
-            from raymat.cluster.explain_series import ExplainSeries, explain_series
+                metrics = run_explain(requests[0], out, listeners=heard)
+            else:
+                from raymat.cluster.explain_series import ExplainSeries, explain_series
 
-            series = ExplainSeries(properties=tuple(requests))
-            metrics = explain_series(series, out, listeners=(progress,))
-    show_result(metrics, out)
+                series = ExplainSeries(properties=tuple(requests))
+                metrics = explain_series(series, out, listeners=heard)
+        show_result(metrics, out)
 
 
 def show_result(metrics: dict[str, Any], run: Path) -> None:

@@ -1,7 +1,7 @@
 """``raymat report``: one HTML page of any set of runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,19 +22,31 @@ def report(
         typer.Option("--out", "-o", metavar="FILE", help="The page; an older one is replaced."),
     ] = DEFAULT_PAGE,
     title: Annotated[str, typer.Option("--title", help="Over the page.")] = "raymat report",
+    wandb: Annotated[
+        Literal["off", "offline", "online"],
+        typer.Option(
+            "--wandb",
+            metavar="off|offline|online",
+            help="Bring the runs to Weights & Biases, too: offline writes files for `wandb sync`.",
+        ),
+    ] = "off",
     _debug: options.Debug = False,
 ) -> None:
     """Write one HTML page of any set of runs, which needs nothing but a browser.
 
     Works on runs of every command, also while they are at work: call it again for a fresh page.
-    What of a run is damaged is told, and the rest is shown.
+    What of a run is damaged is told, and the rest is shown. With --wandb the runs are brought to
+    Weights & Biases as well; what is there already is left alone.
 
     Example: raymat report runs/tune-cgcnn-20250301-101500 -o report.html
     """
     from raymat.data.writers import atomic_file
     from raymat.reports.page.build import build_page
+    from raymat.tracking.wandb_projection import check_wandb
 
     _check_out(out)
+    if wandb != "off":
+        check_wandb(wandb)
     page, warnings = build_page(runs, title=title)
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -42,6 +54,24 @@ def report(
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{out}: {len(runs):,} run{'s' if len(runs) != 1 else ''},"
                f" {len(page.encode()) / 1e6:.1f} MB")  # fmt: skip
+    if wandb != "off":
+        _project(runs, wandb, title)
+
+
+def _project(runs: list[Path], mode: Literal["offline", "online"], title: str) -> None:
+    """Bring runs to W&B, and for several of them define a W&B report that compares them."""
+    from importlib.util import find_spec
+
+    from raymat.tracking.wandb_projection import project
+
+    for run in runs:
+        for line in project(run, mode=mode).lines():
+            typer.echo(line)
+    if len(runs) > 1 and find_spec("wandb_workspaces") is not None:
+        from raymat.tracking.wandb_report import define_report, write_definition
+
+        file = write_definition(define_report(runs, title=title), runs[0] / "wandb")
+        typer.echo(f"W&B report:       python -m raymat.tracking.wandb_report {file} ENTITY")
 
 
 def _check_out(out: Path) -> None:

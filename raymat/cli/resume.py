@@ -2,18 +2,29 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raymat.cli import options
+from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 from raymat.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from raymat.cli.progress import RunProgress
 
 app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """How a run shall be continued, besides what it remembers."""
+
+    finish: bool
+    wandb: Wandb | None
+    quiet: bool
 
 
 @app.command()
@@ -26,6 +37,7 @@ def resume(
     max_rejected: options.MaxRejected = None,
     address: options.Address = None,
     concurrency: options.Concurrency = None,
+    wandb: WandbOption = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -64,7 +76,7 @@ def resume(
         check_answers(address)
     if changes:
         amend_arguments(run, changes)
-    _CONTINUE[command](run, header, quiet, finish)
+    _CONTINUE[command](run, header, _Wish(finish, wandb, quiet))
 
 
 def _progress(run: Path, command: str, *, quiet: bool) -> "RunProgress":
@@ -76,97 +88,100 @@ def _progress(run: Path, command: str, *, quiet: bool) -> "RunProgress":
     return progress
 
 
-def _continue_tune(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
+def _continue_tune(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.results import show_tune_result
     from raymat.cli.runs import running
     from raymat.cli.tune import draw_study, next_steps
 
-    progress = _progress(run, "tune", quiet=quiet)
-    with running(run, progress):
-        from raymat.cluster.tune import resume_tune
+    progress = _progress(run, "tune", quiet=wish.quiet)
+    with projecting(run, wish.wandb, progress) as listeners:
+        with running(run, progress):
+            from raymat.cluster.tune import resume_tune
 
-        metrics = resume_tune(run, finish_now=finish, listeners=(progress,))
-    draw_study(run)
-    asked = header["arguments"]
-    steps = next_steps(run, Path(asked["space_path"]).stem, asked["data"])
-    show_tune_result(metrics, run, next_steps=steps)
+            metrics = resume_tune(run, finish_now=wish.finish, listeners=(progress, *listeners))
+        draw_study(run)
+        asked = header["arguments"]
+        steps = next_steps(run, Path(asked["space_path"]).stem, asked["data"])
+        show_tune_result(metrics, run, next_steps=steps)
 
 
-def _continue_train(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
-    del header, finish
+def _continue_train(run: Path, header: dict[str, Any], wish: _Wish) -> None:
+    del header
     from raymat.cli.results import show_train_result
     from raymat.cli.runs import running
 
-    progress = _progress(run, "train", quiet=quiet)
-    with running(run, progress):
-        from raymat.tuning.train import resume_train
+    progress = _progress(run, "train", quiet=wish.quiet)
+    with projecting(run, wish.wandb, progress) as listeners:
+        with running(run, progress):
+            from raymat.tuning.train import resume_train
 
-        metrics = resume_train(run, listeners=(progress,))
-    show_train_result(metrics, run)
+            metrics = resume_train(run, listeners=(progress, *listeners))
+        show_train_result(metrics, run)
 
 
-def _continue_ensemble(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
-    del header, finish
+def _continue_ensemble(run: Path, header: dict[str, Any], wish: _Wish) -> None:
+    del header
     from raymat.cli.ensemble import show_result
     from raymat.cli.ensemble_progress import EnsembleProgress
     from raymat.cli.runs import running
 
-    progress = EnsembleProgress(quiet=quiet)
-    with running(run, progress):
-        from raymat.cluster.ensemble import resume_ensemble
+    progress = EnsembleProgress(quiet=wish.quiet)
+    with projecting(run, wish.wandb, progress) as listeners:
+        with running(run, progress):
+            from raymat.cluster.ensemble import resume_ensemble
 
-        metrics = resume_ensemble(run, listeners=(progress,))
-    show_result(metrics, run)
+            metrics = resume_ensemble(run, listeners=(progress, *listeners))
+        show_result(metrics, run)
 
 
-def _continue_screen(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
-    del finish
+def _continue_screen(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.runs import running
     from raymat.cli.screen import show_result
     from raymat.cli.screen_progress import ScreenProgress
 
-    progress = ScreenProgress(quiet=quiet)
-    with running(run, progress):
-        from raymat.cluster.screen import resume_screen
+    progress = ScreenProgress(quiet=wish.quiet)
+    with projecting(run, wish.wandb, progress) as listeners:
+        with running(run, progress):
+            from raymat.cluster.screen import resume_screen
 
-        limit = header["arguments"].get("max_rejected")
-        metrics = resume_screen(run, max_rejected=limit, listeners=(progress,))
-    show_result(metrics, run)
+            limit = header["arguments"].get("max_rejected")
+            metrics = resume_screen(run, max_rejected=limit, listeners=(progress, *listeners))
+        show_result(metrics, run)
 
 
-def _continue_compare(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
-    del finish
+def _continue_compare(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.compare import say_command, show_comparison
     from raymat.cli.compare_progress import CompareProgress
     from raymat.cli.runs import running
     from raymat.config import build_config
     from raymat.tuning.comparison_cells import ComparisonPlan
 
-    progress = CompareProgress(quiet=quiet)
+    progress = CompareProgress(quiet=wish.quiet)
     plan = build_config(ComparisonPlan, header["arguments"]["plan"], where=f"{run}/run.json")
-    try:
-        with running(run, progress):
-            from raymat.cluster.compare import resume_compare
+    with projecting(run, wish.wandb, progress) as listeners:
+        try:
+            with running(run, progress):
+                from raymat.cluster.compare import resume_compare
 
-            resume_compare(run, listeners=(progress,))
-    finally:
-        show_comparison(plan, run, command=say_command(header["argv"]))
+                resume_compare(run, listeners=(progress, *listeners))
+        finally:
+            show_comparison(plan, run, command=say_command(header["argv"]))
 
 
-def _continue_explain(run: Path, header: dict[str, Any], quiet: bool, finish: bool) -> None:
-    del finish
+def _continue_explain(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.explain import show_result
     from raymat.cli.explain_progress import ExplainProgress
     from raymat.cli.runs import running
 
-    progress = ExplainProgress(quiet=quiet)
-    with running(run, progress):
-        from raymat.cluster.explain import resume_explain
-        from raymat.cluster.explain_series import is_series, resume_series
+    progress = ExplainProgress(quiet=wish.quiet)
+    with projecting(run, wish.wandb, progress) as listeners:
+        with running(run, progress):
+            from raymat.cluster.explain import resume_explain
+            from raymat.cluster.explain_series import is_series, resume_series
 
-        resume = resume_series if is_series(header) else resume_explain
-        metrics = resume(run, listeners=(progress,))
-    show_result(metrics, run)
+            resume = resume_series if is_series(header) else resume_explain
+            metrics = resume(run, listeners=(progress, *listeners))
+        show_result(metrics, run)
 
 
 def _show_explanations_again(run: Path, header: dict[str, Any]) -> None:
@@ -214,7 +229,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
     return dict(content)
 
 
-_CONTINUE: dict[str, Callable[[Path, dict[str, Any], bool, bool], None]] = {
+_CONTINUE: dict[str, Callable[[Path, dict[str, Any], _Wish], None]] = {
     "tune": _continue_tune,
     "train": _continue_train,
     "ensemble": _continue_ensemble,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
+from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 from raymat.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def screen(
     gpus: options.Gpus = None,
     address: options.Address = None,
     out: options.Out = None,
+    wandb: WandbOption = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -118,7 +120,8 @@ def screen(
     asked = {key: value for key, value in given.items() if value is not None}
     request = _request(criterion, asked, ignore_known=ignore_known)
     name = str(request.criterion["name"])
-    _run(request, out or options.default_run_directory("screen", name), quiet=quiet)
+    folder = out or options.default_run_directory("screen", name)
+    _run(request, folder, wandb=wandb, quiet=quiet)
 
 
 def collect_ensembles(named: list[str], *, bulk: Path | None, shear: Path | None) -> dict[str, str]:
@@ -170,16 +173,17 @@ def _check_names(given: dict[str, str], needed: Any) -> None:
             )
 
 
-def _run(request: "ScreenRequest", out: Path, *, quiet: bool) -> None:
+def _run(request: "ScreenRequest", out: Path, *, wandb: Wandb | None, quiet: bool) -> None:
     from raymat.cli.runs import running
     from raymat.cli.screen_progress import ScreenProgress
 
     progress = ScreenProgress(quiet=quiet)
-    with running(out, progress):
-        from raymat.cluster.screen import screen as run_screen
+    with projecting(out, wandb, progress) as listeners:
+        with running(out, progress):
+            from raymat.cluster.screen import screen as run_screen
 
-        metrics = run_screen(request, out, listeners=(progress,))
-    show_result(metrics, out)
+            metrics = run_screen(request, out, listeners=(progress, *listeners))
+        show_result(metrics, out)
 
 
 def show_result(metrics: dict[str, Any], run: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
+from raymat.cli.wandb_option import WandbOption, projecting
 from raymat.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def train(
     gpus: options.OneGpu = None,
     threads: options.Threads = 1,
     out: options.Out = None,
+    wandb: WandbOption = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -74,15 +76,16 @@ def train(
 
     folder = out or options.default_run_directory("train", str(content["model"]))
     progress = RunProgress(f"train {content['model']}", quiet=quiet)
-    with running(folder, progress):
-        from raymat.config import build_config
-        from raymat.tuning.train import TrainRequest
-        from raymat.tuning.train import train as run_train
+    with projecting(folder, wandb, progress) as listeners:
+        with running(folder, progress):
+            from raymat.config import build_config
+            from raymat.tuning.train import TrainRequest
+            from raymat.tuning.train import train as run_train
 
-        values = _request_values(content, given, config, kind=split)
-        request = build_config(TrainRequest, values, where=str(config))
-        metrics = run_train(request, folder, listeners=(progress,))
-    show_train_result(metrics, folder)
+            values = _request_values(content, given, config, kind=split)
+            request = build_config(TrainRequest, values, where=str(config))
+            metrics = run_train(request, folder, listeners=(progress, *listeners))
+        show_train_result(metrics, folder)
 
 
 def read_config(path: Path, epochs: int | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from raymat.cli import options
+from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 from raymat.errors import ConfigError, RaymatError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def tune(
     gpus: options.Gpus = None,
     address: options.Address = None,
     out: options.Out = None,
+    wandb: WandbOption = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -60,7 +62,8 @@ def tune(
     given |= {"data": options.absolute_source(source), "target": column}
     request = _request(found, given, options.choose_split(found.split, split, seed))
     name = Path(space).stem
-    _run(request, name, out or options.default_run_directory("tune", name), quiet=quiet)
+    folder = out or options.default_run_directory("tune", name)
+    _run(request, name, folder, wandb=wandb, quiet=quiet)
 
 
 def _request(space: "SearchSpace", given: dict[str, Any], split: "SplitConfig") -> "TuneRequest":
@@ -92,18 +95,19 @@ def choose_data(space: "SearchSpace", data: str | None, target: str | None) -> t
     return source, column
 
 
-def _run(request: "TuneRequest", name: str, out: Path, *, quiet: bool) -> None:
+def _run(request: "TuneRequest", name: str, out: Path, *, wandb: Wandb | None, quiet: bool) -> None:
     from raymat.cli.progress import RunProgress
     from raymat.cli.results import show_tune_result
     from raymat.cli.runs import running
 
     progress = RunProgress(f"tune {name}", quiet=quiet)
-    with running(out, progress):
-        from raymat.cluster.tune import tune as run_tune
+    with projecting(out, wandb, progress) as listeners:
+        with running(out, progress):
+            from raymat.cluster.tune import tune as run_tune
 
-        metrics = run_tune(request, out, listeners=(progress,))
-    draw_study(out)
-    show_tune_result(metrics, out, next_steps=next_steps(out, name, request.data))
+            metrics = run_tune(request, out, listeners=(progress, *listeners))
+        draw_study(out)
+        show_tune_result(metrics, out, next_steps=next_steps(out, name, request.data))
 
 
 def draw_study(run: Path) -> None:

@@ -21,7 +21,7 @@ from raymat.tracking.events import Event, EventLog, finite, now, read_events
 Status = Literal["running", "complete", "interrupted", "failed"]
 Listener = Callable[[Event], None]
 # Events from which on a run has work to lose.
-_BEGINNINGS = (
+BEGINNINGS = (
     "search_started",
     "trial_started",
     "cell_started",
@@ -124,7 +124,7 @@ class RunDirectory:
             record = self._log.append(event, durable=durable, **values)
         except OSError as cause:
             raise _cannot_write(self.path, cause) from cause
-        self._is_worth_keeping |= event in _BEGINNINGS
+        self._is_worth_keeping |= event in BEGINNINGS
         self._tell(record)
 
     def mention(self, event: str, **values: Any) -> None:

@@ -25,7 +25,7 @@ def say_wandb(environment: Mapping[str, str], home: Path) -> str:
     try:
         installed = f"wandb {version('wandb')}"
     except PackageNotFoundError:
-        return "not installed: pip install wandb"
+        return "not installed: pip install 'raymat[wandb]'"
     mode = environment.get("WANDB_MODE", "")
     if mode in ("offline", "disabled"):
         return f"{installed}, {mode} by WANDB_MODE"

@@ -159,3 +159,17 @@ def test_run_of_a_newer_version_is_shown_as_far_as_it_is_known(tmp_path: Path) -
 def test_no_run_directory() -> None:
     with pytest.raises(RunError, match="not a run directory"):
         build_page([Path("/")])
+
+
+@pytest.mark.long
+def test_runs_are_brought_to_wandb_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [str(write_search_run(tmp_path / name, trials=3, epochs=2)) for name in ("a", "b")]
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["report", *runs, "--wandb", "offline"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("wandb sync") == 2
+    assert (tmp_path / "a" / "wandb" / "wandb_report.json").is_file()
+    assert main.run(["report", *runs, "--wandb", "offline"]) == 0
+    assert capsys.readouterr().out.count("W&B:              0 runs written") == 2
