@@ -46,7 +46,7 @@ def put_in_the_way(path: Path) -> None:
     """Put a file where a cell wants its folder, and into another folder a log that is none."""
     (path / "cells" / BROKEN).mkdir(parents=True)
     (path / "cells" / BROKEN / "run.json").write_text("{}", encoding="utf-8")
-    (path / "cells" / BROKEN / "events.jsonl").write_text("no log\n", encoding="utf-8")
+    (path / "cells" / BROKEN / "events.jsonl").write_text("5\n", encoding="utf-8")
     (path / "cells" / BLOCKED).touch()
 
 
@@ -240,7 +240,7 @@ def test_failed_cell_does_not_stop_the_others(regression: Comparison, rows: pd.D
     failed = {e["cell"]: e["error"] for e in of_kind(regression.events, "cell_failed")}
     assert set(failed) == {BLOCKED, BROKEN}
     assert failed[BLOCKED].startswith(f"{regression.path}/cells/{BLOCKED}: cannot be written")
-    assert failed[BROKEN].startswith("JSONDecodeError: Expecting value")
+    assert failed[BROKEN].startswith("TypeError: 'int' object")
     assert failed[BROKEN].endswith(f"(see errors/{BROKEN}.txt)")
     text = (regression.path / "errors" / f"{BROKEN}.txt").read_text(encoding="utf-8")
     assert "Traceback" in text or "run_cell" in text

@@ -1,8 +1,10 @@
 """The page of comparisons: numbers as in the files, and what is there of unfinished ones."""
 
 import json
+from functools import partial
 
 import numpy as np
+import page_parts
 import pandas as pd
 import pytest
 from comparison_run import ROWS, differences, table, write_run
@@ -10,7 +12,7 @@ from comparison_run import ROWS, differences, table, write_run
 from raymat.reports.page.build import MAKERS, build_page, view_of
 from raymat.reports.page.comparison import sections
 from raymat.reports.page.comparison_charts import pair_rows
-from raymat.reports.page.parts import Chart, Note, Picture, Table
+from raymat.reports.page.parts import Chart, Picture, Table
 from raymat.reports.page.run_files import RunFiles
 
 REPORT = """# Comparison plan.yaml
@@ -31,18 +33,8 @@ Data: `elastic` (800 rows, none rejected); all usable rows.
 """
 
 
-def parts_of(folder, kind):
-    made = sections(RunFiles.open(folder))
-    return {
-        getattr(part, "title", number): part
-        for number, part in enumerate(part for section in made for part in section.parts)
-        if isinstance(part, kind)
-    }
-
-
-def texts_of(folder, *, warnings=False):
-    notes = parts_of(folder, Note).values()
-    return [note.text for note in notes if note.is_warning or not warnings]
+parts_of = partial(page_parts.parts_of, sections)
+texts_of = partial(page_parts.texts_of, sections)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from page_parts import part, parts, parts_once, titles
 from search_run import cut
 
 sys.path.append(str(PROJECT / "tests" / "reports"))
@@ -19,10 +19,9 @@ from ensemble_run import N_ROWS, write_ensemble_run
 
 from raymat.ensembles.members import MAX_ATTEMPTS
 from raymat.reports.page import spread
-from raymat.reports.page.build import build_page, view_of
+from raymat.reports.page.build import build_page
 from raymat.reports.page.ensemble import REPLACED
-from raymat.reports.page.parts import Chart, Note, Part, Picture, Table
-from raymat.reports.page.run_files import RunFiles
+from raymat.reports.page.parts import Chart, Note, Picture, Table
 
 MEMBERS = 30
 CURVE_STEP = 0.02  # of the observed shares between two levels of the curve
@@ -76,25 +75,6 @@ def write(file: Path, content: dict[str, Any]) -> None:
 
 def read(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-def parts(run: Path) -> list[Part]:
-    return [p for section in view_of(RunFiles.open(run)).sections for p in section.parts]
-
-
-@cache
-def parts_once(finished: Path) -> list[Part]:
-    return parts(finished)
-
-
-def part(run: Path, title: str) -> Any:
-    shown = parts_once(run) if run.name == "finished" else parts(run)
-    (found,) = [p for p in shown if not isinstance(p, Note) and p.title == title]
-    return found
-
-
-def titles(run: Path) -> set[str]:
-    return {p.title for p in parts(run) if not isinstance(p, Note)}
 
 
 def warnings(run: Path) -> list[str]:
@@ -194,7 +174,7 @@ def test_an_ensemble_at_work_tells_of_the_members_so_far(tmp_path: Path) -> None
     finish(tmp_path, n_ended=4, failing=1)
     (tmp_path / "members.parquet").unlink()
     write(tmp_path / "run.json", {"command": "ensemble", "status": "running"})
-    assert titles(tmp_path) == {"Scores of the members", "All members", "Failed attempts"}
+    assert set(titles(tmp_path)) == {"Scores of the members", "All members", "Failed attempts"}
     assert part(tmp_path, "All members").rows["member"].tolist() == [0, 1, 2, 3]
     assert part(tmp_path, "Failed attempts").rows["error"].tolist() == ["loss is not finite"]
     (note,) = [p.text for p in parts(tmp_path) if isinstance(p, Note)]

@@ -1,29 +1,20 @@
 """The page of explanation runs: numbers as in the files, and what is there of unfinished runs."""
 
 import json
+from functools import partial
 
+import page_parts
 import pandas as pd
 import pytest
 from explanation_run import HIGH, LOW, write_begun, write_finished, write_series
 
 from raymat.reports.page.build import MAKERS, build_page, view_of
 from raymat.reports.page.explanations import REPLACED, sections
-from raymat.reports.page.parts import Chart, Note, Picture, Table
+from raymat.reports.page.parts import Chart, Picture, Table
 from raymat.reports.page.run_files import RunFiles
 
-
-def parts_of(folder, kind):
-    made = sections(RunFiles.open(folder))
-    return {
-        getattr(part, "title", number): part
-        for number, part in enumerate(part for section in made for part in section.parts)
-        if isinstance(part, kind)
-    }
-
-
-def texts_of(folder, *, warnings=False):
-    notes = parts_of(folder, Note).values()
-    return [note.text for note in notes if note.is_warning or not warnings]
+parts_of = partial(page_parts.parts_of, sections)
+texts_of = partial(page_parts.texts_of, sections)
 
 
 @pytest.fixture

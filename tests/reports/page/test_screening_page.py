@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from page_parts import part, parts, parts_once, titles
 from search_run import cut, read_rows
 
 sys.path.append(str(PROJECT / "tests" / "reports"))
@@ -18,9 +18,8 @@ sys.path.append(str(PROJECT / "tests" / "reports"))
 from screening_run import as_dft, lithium_table, write_screening_run
 
 from raymat.reports.page import screening, stability
-from raymat.reports.page.build import build_page, view_of
-from raymat.reports.page.parts import Chart, Note, Part, Picture
-from raymat.reports.page.run_files import RunFiles
+from raymat.reports.page.build import build_page
+from raymat.reports.page.parts import Chart, Note, Picture
 from raymat.screening.lithium_interface import LITHIUM_SHEAR_GPA
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -82,25 +81,6 @@ def write(file: Path, content: dict[str, Any]) -> None:
 def log(folder: Path, events: list[dict[str, Any]]) -> None:
     lines = [json.dumps({**event, "time": "2026-01-01T00:00:00+00:00"}) for event in events]
     (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def parts(run: Path) -> list[Part]:
-    return [p for section in view_of(RunFiles.open(run)).sections for p in section.parts]
-
-
-@cache
-def parts_once(finished: Path) -> list[Part]:
-    return parts(finished)
-
-
-def part(run: Path, title: str) -> Any:
-    shown = parts_once(run) if run.name == "finished" else parts(run)
-    (found,) = [p for p in shown if not isinstance(p, Note) and p.title == title]
-    return found
-
-
-def titles(run: Path) -> list[str]:
-    return [p.title for p in parts(run) if not isinstance(p, Note)]
 
 
 def notes(run: Path, *, warning: bool = False) -> list[str]:
