@@ -109,6 +109,11 @@ def change_table(run: Path, winner: int) -> Table:
     return table
 
 
+def say_report(run: Path) -> str:
+    """Give the command that makes a page of a run."""
+    return f"look at it:       raymat report {shlex.quote(str(run))}"
+
+
 def say_train(run: Path) -> str:
     """Give the command that trains the winner again."""
     return f"train it again:   raymat train --config {shlex.quote(str(run / 'best.yaml'))}"

@@ -123,9 +123,9 @@ def draw_study(run: Path) -> None:
 
 def next_steps(run: Path, space: str, data: str) -> list[str]:
     """Give the commands to go on with; after the built-in data also one for real data."""
-    from raymat.cli.results import say_predict, say_train
+    from raymat.cli.results import say_predict, say_report, say_train
 
-    steps = [say_train(run), say_predict(run)]
+    steps = [say_report(run), say_train(run), say_predict(run)]
     if data == _BUILTIN:
         steps.append("with your data:   raymat data describe your.parquet --target COLUMN")
         steps.append(

@@ -230,6 +230,7 @@ def test_quiet_says_the_result_only(
 def test_next_steps_for_own_data_do_not_ask_for_data() -> None:
     steps = next_steps(Path("my run"), "cgcnn", "/data/my.csv")
     assert steps == [
+        "look at it:       raymat report 'my run'",
         "train it again:   raymat train --config 'my run/best.yaml'",
         "predict with it:  raymat predict --model 'my run/best' CRYSTALS",
     ]

@@ -31,7 +31,7 @@ pytestmark = [
 DONE_S = 240.0
 SPACE = {
     **SLOW_TRIALS,
-    "fixed": {**SLOW_TRIALS["fixed"], "training.batch_size": 2},
+    "fixed": {"model.atom_dim": 64, "model.n_conv": 3, "training.batch_size": 2},
     "budget": {"trials": 6, "epochs": 6},
 }
 
