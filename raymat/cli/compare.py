@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+CellsAtATime = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        min=1,
+        metavar="N",
+        help="Cells at a time; as many as keep the machine busy unless given.",
+        rich_help_panel="Machine",
+        show_default=False,
+    ),
+]
 _METRIC = {"regression": ("mae", "MAE"), "classification": ("auc", "AUC")}
 
 
@@ -35,17 +46,7 @@ def compare(
     trials: options.Trials = None,
     epochs: options.Epochs = None,
     seed: options.Seed = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--concurrency",
-            min=1,
-            metavar="N",
-            help="Cells at a time; as many as keep the machine busy unless given.",
-            rich_help_panel="Machine",
-            show_default=False,
-        ),
-    ] = None,
+    concurrency: CellsAtATime = None,
     gpus: options.Gpus = None,
     address: options.Address = None,
     out: options.Out = None,

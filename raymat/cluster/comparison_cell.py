@@ -14,7 +14,7 @@ import ray
 
 from raymat.cluster.connect import prepare_environment
 from raymat.cluster.finish import store_model, train_to_epoch
-from raymat.cluster.gpu_share import share_gpus
+from raymat.cluster.gpu_share import share_for_trials
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
 from raymat.cluster.placement_groups import groups_named
 from raymat.cluster.resources import trial_resources
@@ -37,7 +37,6 @@ from raymat.tuning.run_files import write_best_yaml, write_study_tables
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
 from raymat.tuning.space import parse_space
-from raymat.tuning.space_features import configurations_of
 from raymat.tuning.study import Study, TrialRecord
 from raymat.tuning.trial_config import TrialConfig
 
@@ -111,9 +110,7 @@ def _search_and_score(
 ) -> dict[str, Any]:
     request, space = task.request(inputs), task.space().decided_by(inputs.crystals)
     data = inputs.fit_data(*tables)
-    resources = trial_resources(request, space)
-    if request.gpus is None and space.resources is None:
-        resources = share_gpus(resources, configurations_of(space), data, run)
+    resources = share_for_trials(trial_resources(request, space), request, space, data, run)
     run.update_header(**inputs.facts())
     write_split(inputs.split, run.path / "split.parquet")
     run.emit("data", **inputs.facts(), leakage_line=inputs.leakage.line())

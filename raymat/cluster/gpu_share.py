@@ -20,7 +20,10 @@ from raymat.training.fit import FitData
 from raymat.training.gpu_memory import CONTEXT_BYTES, gpu_bytes, measure_peak_bytes
 from raymat.training.gradient import GradientFit
 from raymat.training.loops import start_fit
+from raymat.tuning.request import TuneRequest
+from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
+from raymat.tuning.space_features import configurations_of
 from raymat.tuning.trial_config import BATCH_SIZE, TrialConfig
 
 MEASURED = "gpu_share"  # the event
@@ -78,6 +81,19 @@ def share_gpus(
     share = share_of(need.n_bytes, smallest)
     run.emit(MEASURED, gpu=share, **{**vars(need), "gpu_bytes": smallest})
     return resources.model_copy(update={"gpu": share})
+
+
+def share_for_trials(
+    resources: Resources, request: TuneRequest, space: SearchSpace, data: FitData, run: RunDirectory
+) -> Resources:
+    """Give the resources of a search's trials, their share of a GPU measured unless it was given.
+
+    Raises:
+        ClusterError: see `share_gpus`.
+    """
+    if request.gpus is not None or space.resources is not None:
+        return resources
+    return share_gpus(resources, configurations_of(space), data, run)
 
 
 def share_of(n_bytes: int | None, gpu_memory: int) -> float:

@@ -9,6 +9,7 @@ from ray._private.state import state as global_state
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+DEATH_KNOWN_S = 3.0  # from the failure of a task until Ray says that its node is dead
 ANSWER_S = 25.0  # a fresh worker process imports for some seconds; a host that swaps takes longer
 
 

@@ -56,6 +56,8 @@ def search(
     """
     past = run.events()
     study = Study.from_events(past, data.task)
+    if any(event["event"] == SEARCH_ENDED for event in past):
+        return study
     room = Room(resources)
     all_at_once = all_at_once and request.concurrency is None
     searcher = OptunaSearch(
@@ -67,8 +69,6 @@ def search(
     )
     left_s = seconds_left(past, request.time_budget_s)
     budget = _TimeBudget(left_s, study)
-    if any(event["event"] == SEARCH_ENDED for event in past):
-        return study
     if searcher.has_work() and not budget.stop_all():
         run.emit(
             "search_started",
@@ -76,26 +76,31 @@ def search(
             time_budget_s=None if math.isinf(left_s) else left_s,
             **resources.model_dump(),
         )
-        tune_config = tune.TuneConfig(
-            metric="score",
-            mode=searcher.mode,
-            search_alg=searcher,
-            scheduler=make_scheduler(space, past, data.task),
-            num_samples=-1,
-            max_concurrent_trials=request.concurrency,
-            reuse_actors=True,
-        )
         # Ray Tune starts the processes of a search one after another: some seconds for each node.
         os.environ[_MAX_PENDING] = str(ALL_AT_ONCE) if all_at_once else "auto"
         _fit(
             _make_trainable(space, data, resources=resources, run=run),
-            tune_config,
+            _tune_config(searcher, make_scheduler(space, past, data.task), request.concurrency),
             _Recorder(run, study, space, keep_checkpoints=keep_checkpoints),
             tune.stopper.CombinedStopper(budget, _PlaceWatch(room)),
         )
     _end_cut_off_trials(run, study)
     run.emit(SEARCH_ENDED)
     return study
+
+
+def _tune_config(
+    searcher: OptunaSearch, scheduler: Any, concurrency: int | None
+) -> tune.TuneConfig:
+    return tune.TuneConfig(
+        metric="score",
+        mode=searcher.mode,
+        search_alg=searcher,
+        scheduler=scheduler,
+        num_samples=-1,
+        max_concurrent_trials=concurrency,
+        reuse_actors=True,
+    )
 
 
 def _make_trainable(

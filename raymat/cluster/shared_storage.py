@@ -12,11 +12,10 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
-from raymat.cluster.on_nodes import call_on_nodes, nodes_alive, nodes_by_host
+from raymat.cluster.on_nodes import DEATH_KNOWN_S, call_on_nodes, nodes_alive, nodes_by_host
 from raymat.errors import ClusterError
 
 _PREFIX = ".raymat-node-"
-_DEATH_KNOWN_S = 3.0  # from the failure of a task until Ray says that its node is dead
 
 
 def check_folder_is_shared(folder: Path) -> None:
@@ -70,7 +69,7 @@ def by_problem(problems: dict[str, str]) -> dict[str, list[str]]:
 def _told(answers: dict[str, object], nodes: dict[str, str]) -> dict[str, str]:
     """Give what was wrong on the hosts that still live."""
     if any(isinstance(answer, RayError) for answer in answers.values()):
-        time.sleep(_DEATH_KNOWN_S)
+        time.sleep(DEATH_KNOWN_S)
     alive = {node["NodeID"] for node in nodes_alive()}
     return {
         host: " ".join(str(answer).split())

@@ -11,10 +11,9 @@ import ray
 from ray._private.worker import global_worker
 from ray.exceptions import RayError
 
-from raymat.cluster.on_nodes import call_on_nodes, nodes_by_host
+from raymat.cluster.on_nodes import DEATH_KNOWN_S, call_on_nodes, nodes_by_host
 from raymat.tracking.run_directory import RunDirectory
 
-_DEATH_KNOWN_S = 3.0  # from the failure of a task until Ray says that its node is dead
 _NO_DEADLINE = 0
 _PREEMPTION = 2  # of Ray's DrainNodeReason: a node cannot refuse
 
@@ -46,7 +45,7 @@ def _failing() -> set[str]:
     answers = call_on_nodes(_answer)
     failing = {host for host, answer in answers.items() if isinstance(answer, RayError)}
     if failing:
-        time.sleep(_DEATH_KNOWN_S)
+        time.sleep(DEATH_KNOWN_S)
     return failing & set(nodes_by_host())
 
 

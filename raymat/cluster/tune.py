@@ -6,7 +6,7 @@ from typing import Any
 from raymat.cluster.connect import ray_session
 from raymat.cluster.features import find_tables
 from raymat.cluster.finish import finish
-from raymat.cluster.gpu_share import share_gpus
+from raymat.cluster.gpu_share import share_for_trials
 from raymat.cluster.resources import trial_resources, workers_per_machine
 from raymat.cluster.search import search
 from raymat.cluster.shared_storage import check_folder_is_shared
@@ -90,8 +90,7 @@ def _run(request: TuneRequest, run: RunDirectory) -> dict[str, Any]:
         inputs = leave_out(inputs, unusable, run, max_rejected=request.max_rejected)
         data = inputs.fit_data(*tables)
         _warn_if_slow(space, data, run)
-        if request.gpus is None and space.resources is None:
-            resources = share_gpus(resources, configurations_of(space), data, run)
+        resources = share_for_trials(resources, request, space, data, run)
         study = search(request, space, data, resources=resources, run=run, all_at_once=True)
         return finish(study, request, space, inputs=inputs, data=data, resources=resources, run=run)
 
