@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
-from raymat.cli.wandb_option import WandbOption, projecting
+from raymat.cli.wandb_option import WandbOption, projecting, wanted
 from raymat.errors import RaymatError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def compare(
     asked = {key: value for key, value in given.items() if value is not None}
     for remark in [] if quiet else found.remarks():
         sys.stderr.write(f"{remark}\n")
-    with projecting(folder, wandb, progress) as listeners:
+    with projecting(folder, wanted(wandb, found.wandb)) as listeners:
         try:
             with running(folder, progress):
                 from raymat.cluster.compare import CompareRequest

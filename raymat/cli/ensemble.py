@@ -137,7 +137,7 @@ def _run(request: "EnsembleRequest", out: Path, *, wandb: Wandb | None, quiet: b
     from raymat.cli.runs import running
 
     progress = EnsembleProgress(quiet=quiet)
-    with projecting(out, wandb, progress) as listeners:
+    with projecting(out, wandb) as listeners:
         with running(out, progress):
             from raymat.cluster.ensemble import ensemble as run_ensemble
 

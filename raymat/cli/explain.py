@@ -267,7 +267,7 @@ def _run(requests: list["ExplainRequest"], out: Path, *, wandb: Wandb | None, qu
     from raymat.cli.runs import running
 
     progress = ExplainProgress(quiet=quiet)
-    with projecting(out, wandb, progress) as listeners:
+    with projecting(out, wandb) as listeners:
         with running(out, progress):
             heard: tuple[Listener, ...] = (progress, *listeners)
             if len(requests) == 1:

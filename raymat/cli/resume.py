@@ -94,7 +94,7 @@ def _continue_tune(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.tune import draw_study, next_steps
 
     progress = _progress(run, "tune", quiet=wish.quiet)
-    with projecting(run, wish.wandb, progress) as listeners:
+    with projecting(run, wish.wandb) as listeners:
         with running(run, progress):
             from raymat.cluster.tune import resume_tune
 
@@ -111,7 +111,7 @@ def _continue_train(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.runs import running
 
     progress = _progress(run, "train", quiet=wish.quiet)
-    with projecting(run, wish.wandb, progress) as listeners:
+    with projecting(run, wish.wandb) as listeners:
         with running(run, progress):
             from raymat.tuning.train import resume_train
 
@@ -126,7 +126,7 @@ def _continue_ensemble(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.runs import running
 
     progress = EnsembleProgress(quiet=wish.quiet)
-    with projecting(run, wish.wandb, progress) as listeners:
+    with projecting(run, wish.wandb) as listeners:
         with running(run, progress):
             from raymat.cluster.ensemble import resume_ensemble
 
@@ -140,7 +140,7 @@ def _continue_screen(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.screen_progress import ScreenProgress
 
     progress = ScreenProgress(quiet=wish.quiet)
-    with projecting(run, wish.wandb, progress) as listeners:
+    with projecting(run, wish.wandb) as listeners:
         with running(run, progress):
             from raymat.cluster.screen import resume_screen
 
@@ -158,7 +158,7 @@ def _continue_compare(run: Path, header: dict[str, Any], wish: _Wish) -> None:
 
     progress = CompareProgress(quiet=wish.quiet)
     plan = build_config(ComparisonPlan, header["arguments"]["plan"], where=f"{run}/run.json")
-    with projecting(run, wish.wandb, progress) as listeners:
+    with projecting(run, wish.wandb) as listeners:
         try:
             with running(run, progress):
                 from raymat.cluster.compare import resume_compare
@@ -174,7 +174,7 @@ def _continue_explain(run: Path, header: dict[str, Any], wish: _Wish) -> None:
     from raymat.cli.runs import running
 
     progress = ExplainProgress(quiet=wish.quiet)
-    with projecting(run, wish.wandb, progress) as listeners:
+    with projecting(run, wish.wandb) as listeners:
         with running(run, progress):
             from raymat.cluster.explain import resume_explain
             from raymat.cluster.explain_series import is_series, resume_series

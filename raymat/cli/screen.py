@@ -178,7 +178,7 @@ def _run(request: "ScreenRequest", out: Path, *, wandb: Wandb | None, quiet: boo
     from raymat.cli.screen_progress import ScreenProgress
 
     progress = ScreenProgress(quiet=quiet)
-    with projecting(out, wandb, progress) as listeners:
+    with projecting(out, wandb) as listeners:
         with running(out, progress):
             from raymat.cluster.screen import screen as run_screen
 

@@ -76,7 +76,7 @@ def train(
 
     folder = out or options.default_run_directory("train", str(content["model"]))
     progress = RunProgress(f"train {content['model']}", quiet=quiet)
-    with projecting(folder, wandb, progress) as listeners:
+    with projecting(folder, wandb) as listeners:
         with running(folder, progress):
             from raymat.config import build_config
             from raymat.tuning.train import TrainRequest

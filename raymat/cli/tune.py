@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from raymat.cli import options
-from raymat.cli.wandb_option import Wandb, WandbOption, projecting
+from raymat.cli.wandb_option import Wandb, WandbOption, projecting, wanted
 from raymat.errors import ConfigError, RaymatError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def tune(
     request = _request(found, given, options.choose_split(found.split, split, seed))
     name = Path(space).stem
     folder = out or options.default_run_directory("tune", name)
-    _run(request, name, folder, wandb=wandb, quiet=quiet)
+    _run(request, name, folder, wandb=wanted(wandb, found.wandb), quiet=quiet)
 
 
 def _request(space: "SearchSpace", given: dict[str, Any], split: "SplitConfig") -> "TuneRequest":
@@ -101,7 +101,7 @@ def _run(request: "TuneRequest", name: str, out: Path, *, wandb: Wandb | None, q
     from raymat.cli.runs import running
 
     progress = RunProgress(f"tune {name}", quiet=quiet)
-    with projecting(out, wandb, progress) as listeners:
+    with projecting(out, wandb) as listeners:
         with running(out, progress):
             from raymat.cluster.tune import tune as run_tune
 

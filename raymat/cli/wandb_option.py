@@ -1,5 +1,6 @@
 """The option ``--wandb``: whether a run is brought to Weights & Biases while it goes on."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,30 +22,37 @@ WandbOption = Annotated[
         "--wandb",
         metavar="off|offline|online",
         help="Bring the run to Weights & Biases: offline writes files for `wandb sync`, online"
-        " uploads as it goes on. off unless given; a resumed run goes on as before.",
+        " uploads as it goes on. What the space or plan says unless given; a resumed run goes on as"
+        " before.",
         rich_help_panel="Output",
         show_default=False,
     ),
 ]
 
 
+def wanted(option: Wandb | None, in_file: Wandb | None) -> Wandb | None:
+    """Give the option, else what a space or plan says: online becomes offline without a key."""
+    if option is not None or in_file != "online":
+        return option or in_file
+    from raymat.tracking.wandb_state import has_credentials
+
+    return "online" if has_credentials(os.environ, Path.home()) else "offline"
+
+
 @contextmanager
-def projecting(
-    path: Path, asked: Wandb | None, tell: "Listener"
-) -> "Iterator[tuple[Listener, ...]]":
+def projecting(path: Path, asked: Wandb | None) -> "Iterator[tuple[Listener, ...]]":
     """Give the listener that brings a run to W&B, or none; at the end say what is there.
 
     Wrap it around the run and the drawing of its figures, which it brings along.
 
     Args:
         path: the run directory.
-        asked: the option; None for what the run did before it was interrupted.
-        tell: hears of a problem.
+        asked: what was asked for; None for what the run did before it was interrupted.
 
     Raises:
         ConfigError: W&B cannot be used; nothing has been done then.
     """
-    live = _prepare(path, asked, tell)
+    live = _prepare(path, asked)
     if live is None:
         yield ()
         return
@@ -56,8 +64,7 @@ def projecting(
     _say_end(live, is_interrupted=False)
 
 
-def _prepare(path: Path, asked: Wandb | None, tell: "Listener") -> "LiveProjection | None":
-    from raymat.tracking.events import now
+def _prepare(path: Path, asked: Wandb | None) -> "LiveProjection | None":
     from raymat.tracking.wandb_projection import LiveProjection, check_wandb, remembered
 
     mode = asked or remembered(path) or "off"
@@ -69,9 +76,9 @@ def _prepare(path: Path, asked: Wandb | None, tell: "Listener") -> "LiveProjecti
         if asked is not None:
             raise
         # A resume must not fail for what it was not asked for.
-        tell({"event": "warning", "time": now(), "text": str(error)})
+        sys.stderr.write(f"warning: {error}\n")
         return None
-    return LiveProjection(path, mode=mode, tell=tell)
+    return LiveProjection(path, mode=mode)
 
 
 def _say_end(live: "LiveProjection", *, is_interrupted: bool) -> None:

@@ -19,7 +19,8 @@ from raymat.errors import RaymatError, RunError
 from raymat.tracking.events import Event, EventLog, finite, now, read_events
 
 Status = Literal["running", "complete", "interrupted", "failed"]
-Listener = Callable[[Event], None]
+# Hears of every event; what it gives back is a warning, which the run's log keeps.
+Listener = Callable[[Event], str | None]
 # Events from which on a run has work to lose.
 BEGINNINGS = (
     "search_started",
@@ -213,7 +214,9 @@ class RunDirectory:
 
     def _tell(self, record: Event) -> None:
         for listener in self.listeners:
-            listener(record)
+            problem = listener(record)
+            if problem is not None:
+                self.emit("warning", text=problem)
 
 
 class _Replacing:

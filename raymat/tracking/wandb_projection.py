@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raymat.errors import ConfigError, RaymatError, RunError
-from raymat.tracking.events import Event, now
-from raymat.tracking.run_directory import BEGINNINGS, Listener, read_header
+from raymat.tracking.events import Event
+from raymat.tracking.run_directory import BEGINNINGS, read_header
 from raymat.tracking.wandb_state import has_credentials
 
 Mode = Literal["offline", "online"]
@@ -122,10 +122,11 @@ def remembered(path: Path) -> Mode | None:
 class LiveProjection:
     """A listener that has a run brought to W&B while it goes on; it never raises.
 
+    A problem is given back once, as a warning for the run's log; after that it is silent.
+
     Args:
         path: the run directory.
         mode: offline, or online.
-        tell: hears of a problem, once, as a `warning`.
         project: W&B's project.
         patience_s: how long a server may take to answer.
     """
@@ -135,21 +136,22 @@ class LiveProjection:
         path: Path,
         *,
         mode: Mode,
-        tell: Listener,
         project: str | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self.path, self.mode, self.tell, self.project = path, mode, tell, project
-        self.patience_s = patience_s
+        self.path, self.mode, self.project, self.patience_s = path, mode, project, patience_s
         self.problem = ""
         self._worker: _Worker | None = None
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event) -> str | None:
         """Take an event: the first begins the projection, all others only ask how it goes."""
-        if self._worker is None and event["event"] in BEGINNINGS and not self.problem:
+        if self.problem:
+            return None
+        if self._worker is None and event["event"] in BEGINNINGS:
             self._start()
         elif self._worker is not None and (said := self._worker.hear(0.0)) is not None:
             self._give_up(_problem(said, self._worker))
+        return self._warning() if self.problem else None
 
     def finish(self, *, is_interrupted: bool = False) -> ProjectionResult | None:
         """Bring the rest and give how much it was; None if there was a problem, or no run.
@@ -184,9 +186,10 @@ class LiveProjection:
             self._worker.end()
             self._worker = None
         self.problem = problem
+
+    def _warning(self) -> str:
         later = f"raymat report {shlex.quote(str(self.path))} --wandb {self.mode}"
-        text = f"W&B: {problem}; the run goes on, and `{later}` makes up for it"
-        self.tell({"event": "warning", "time": now(), "text": text})
+        return f"W&B: {self.problem}; the run goes on, and `{later}` makes up for it"
 
 
 class _Worker:

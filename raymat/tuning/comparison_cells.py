@@ -15,6 +15,7 @@ from raymat.config import Config
 from raymat.data.splits import SplitConfig
 from raymat.errors import ConfigError
 from raymat.tuning.search_space import SearchSpace
+from raymat.tuning.settings import WandbMode
 from raymat.tuning.space import parse_space
 
 Setting = Literal["default", "tuned"]
@@ -225,6 +226,7 @@ class ComparisonPlan(Config):
             folds of a ``kfold`` split come from one shuffle with ``first_seed``.
         training_sizes: training rows asked for, None for all; a smaller subset lies in a larger.
         split: how rows are divided; its seed and fold are not used.
+        wandb: whether the run is brought to W&B, where the command does not say.
     """
 
     path: str
@@ -235,6 +237,7 @@ class ComparisonPlan(Config):
     first_seed: int = Field(0, ge=0)
     training_sizes: tuple[Annotated[int, Field(ge=FEWEST_TRAINING_ROWS)] | None, ...] = (None,)
     split: SplitConfig = SplitConfig()
+    wandb: WandbMode | None = None
 
     @model_validator(mode="after")
     def _a_fold_for_each_repetition(self) -> Self:

@@ -23,11 +23,11 @@ from raymat.tuning.comparison_cells import (
 )
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources, Scheduler, Search
-from raymat.tuning.space import parse_space, read_space
+from raymat.tuning.space import parse_space, read_space, read_wandb
 
 _KEYS = (
     *("data", "properties", "models", "settings", "repetitions", "first_seed", "training_sizes"),
-    *("budget", "scheduler", "search", "split"),
+    *("budget", "scheduler", "search", "split", "wandb"),
 )
 _PROPERTY_KEYS = ("data", "rows", "rows_seed", "where", "classes")
 _MODEL_KEYS = ("space", "budget", "resources")
@@ -105,12 +105,13 @@ def parse_plan(content: Mapping[str, Any], *, path: str) -> ComparisonPlan:
         ConfigError: a key or value cannot be used.
     """
     _check_keys(content, _KEYS, where=path, what="a comparison plan")
-    _refuse_booleans(content, path)
+    _refuse_booleans({k: v for k, v in content.items() if k != "wandb"}, path)
     values = {
         "path": path,
         "properties": _read_properties(content, path),
         "models": _read_models(content, path),
         "split": _read_split(content, path),
+        "wandb": read_wandb(content, path),
     }
     if content.get("repetitions") is None:
         raise ConfigError(f"{path}: repetitions is missing; add 'repetitions: 3'")

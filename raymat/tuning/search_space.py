@@ -10,7 +10,7 @@ from raymat.config import build_config
 from raymat.models import load_spec
 from raymat.tuning.distributions import Scalar
 from raymat.tuning.parameters import Alternative, Parameter
-from raymat.tuning.settings import Budget, Resources, Scheduler, Search
+from raymat.tuning.settings import Budget, Resources, Scheduler, Search, WandbMode
 from raymat.tuning.trial_config import (
     TrialConfig,
     build_trial_config,
@@ -41,6 +41,7 @@ class SearchSpace:
         search: what proposes trials.
         resources: what a trial occupies; None leaves it to the machine.
         split: how rows are divided; None leaves it to the caller.
+        wandb: whether runs are brought to W&B, where the command does not say.
         path: where the space was read from, as messages show it.
         content: the space in its YAML form; `parse_space` gives an equal space.
     """
@@ -57,6 +58,7 @@ class SearchSpace:
     search: Search
     resources: Resources | None
     split: "SplitConfig | None"
+    wandb: WandbMode | None
     path: str
     content: Mapping[str, Any]
 

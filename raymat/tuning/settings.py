@@ -6,6 +6,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from raymat.config import Config
 
+WandbMode = Literal["off", "offline", "online"]
+
 
 class Budget(Config):
     """How much may be tried.

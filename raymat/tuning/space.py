@@ -19,7 +19,7 @@ from raymat.tuning.parameters import (
     parse_parameter,
 )
 from raymat.tuning.search_space import SearchSpace
-from raymat.tuning.settings import Budget, Resources, Scheduler, Search
+from raymat.tuning.settings import Budget, Resources, Scheduler, Search, WandbMode
 from raymat.tuning.space_checks import check_settings, check_values
 from raymat.tuning.trial_config import (
     check_key,
@@ -31,7 +31,7 @@ __all__ = ["SearchSpace", "parse_space", "read_space", "shipped_spaces"]
 
 FOLDER = "search_spaces"  # of those that travel with raymat
 _DEFAULTS = ("model", "data", "target", "split")
-_SEARCH = ("space", "try_first", "fixed", "budget", "scheduler", "search", "resources")
+_SEARCH = ("space", "try_first", "fixed", "budget", "scheduler", "search", "resources", "wandb")
 _KEYS = (*_DEFAULTS, *_SEARCH)
 _TIME_KEY = "training.epochs"
 
@@ -86,6 +86,7 @@ def parse_space(content: Mapping[str, Any], *, path: str) -> SearchSpace:
         search=_settings(Search, content, "search", path),
         resources=_read_resources(content, path),
         split=_read_split(content, path),
+        wandb=read_wandb(content, path),
         path=path,
         content=dict(content),
     )
@@ -171,6 +172,22 @@ def _read_resources(content: Mapping[str, Any], path: str) -> Resources | None:
     if content.get("resources") is None:
         return None
     return _settings(Resources, content, "resources", path)
+
+
+def read_wandb(content: Mapping[str, Any], path: str) -> WandbMode | None:
+    """Read whether runs are brought to W&B; YAML takes `on` and `off` for true and false.
+
+    Raises:
+        ConfigError: another value.
+    """
+    found = content.get("wandb")
+    modes: dict[Any, WandbMode] = {"online": "online", "offline": "offline", "off": "off"}
+    modes |= {True: "online", False: "off"}
+    if found is None:
+        return None
+    if not isinstance(found, bool | str) or found not in modes:  # 1 would count as true
+        raise ConfigError(f"{path}: wandb: takes off, offline or online, found {found!r}")
+    return modes[found]
 
 
 def _read_split(content: Mapping[str, Any], path: str) -> SplitConfig | None:

@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from raymat.cli import main as cli
-from raymat.cli.wandb_option import projecting
+from raymat.cli.wandb_option import projecting, wanted
 from raymat.errors import ConfigError
 from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import RunDirectory
@@ -36,9 +35,9 @@ def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def write_space(folder: Path) -> Path:
+def write_space(folder: Path, **changes: object) -> Path:
     path = folder / "space.yaml"
-    path.write_text(yaml.safe_dump(SPACE), encoding="utf-8")
+    path.write_text(yaml.safe_dump(SPACE | changes), encoding="utf-8")
     return path
 
 
@@ -66,29 +65,45 @@ def test_a_word_that_is_none(capsys):
 
 def test_off_gives_no_listener(tmp_path):
     for asked in ("off", None):
-        with projecting(tmp_path, asked, print) as listeners:
+        with projecting(tmp_path, asked) as listeners:
             assert listeners == ()
 
 
-def test_a_resume_does_not_fail_for_want_of_a_key(tmp_path):
+def test_a_resume_does_not_fail_for_want_of_a_key(tmp_path, capsys):
     """What the run was begun with is remembered; only who asks for it is refused."""
-    heard: list[dict[str, Any]] = []
     with RunDirectory.create(tmp_path / "run", {"command": "tune"}):
         (tmp_path / "run/wandb").mkdir()
         (tmp_path / "run/wandb/asked.json").write_text('{"mode": "online"}', encoding="utf-8")
-    with projecting(tmp_path / "run", None, heard.append) as listeners:
+    with projecting(tmp_path / "run", None) as listeners:
         assert listeners == ()
-    assert "there is no key" in heard[0]["text"]
+    assert "there is no key" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="there is no key"):  # noqa: SIM117
-        with projecting(tmp_path / "run", "online", heard.append):
+        with projecting(tmp_path / "run", "online"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("option", "in_space", "key", "mode"),
+    [
+        (None, None, "", None),
+        (None, "offline", "k" * 40, "offline"),
+        (None, "online", "k" * 40, "online"),
+        (None, "online", "", "offline"),  # asked for in the space, but there is no key
+        ("off", "online", "k" * 40, "off"),
+        ("online", "off", "", "online"),
+    ],
+)
+def test_the_option_goes_before_the_space(option, in_space, key, mode, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    assert wanted(option, in_space) == mode
 
 
 @pytest.mark.long
 def test_a_search_comes_to_wandb_while_it_runs(tmp_path):
+    """Its space asks for it; without a key it is written offline."""
     run = tmp_path / "run"
     command = [sys.executable, "-c", "from raymat.cli.main import main; main()", "tune"]
-    command += ["--space", str(write_space(tmp_path)), "--out", str(run), "--wandb", "offline"]
+    command += ["--space", str(write_space(tmp_path, wandb="online")), "--out", str(run)]
     environment = {**os.environ, "RAYMAT_CACHE": str(tmp_path / "cache")}
     ended = subprocess.run(
         command, capture_output=True, text=True, timeout=280, env=environment, check=False

@@ -28,6 +28,7 @@ from wandb_server import KEY, WandbServer, serving
 
 from raymat.errors import ConfigError, RunError
 from raymat.tracking import wandb_projection
+from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import RunDirectory, read_header
 from raymat.tracking.wandb_projection import LiveProjection, project, remembered
 
@@ -399,9 +400,14 @@ def test_read_only_disk(tmp_path):
 # --- alongside a run ------------------------------------------------------------------------------
 
 
+def warnings_of(path):
+    events = read_events(path / "events.jsonl")
+    return [event["text"] for event in events if event["event"] == "warning"]
+
+
 def test_live_offline(tmp_path):
-    path, heard = tmp_path / "study", []
-    live = LiveProjection(path, mode="offline", tell=heard.append)
+    path = tmp_path / "study"
+    live = LiveProjection(path, mode="offline")
     with begin_search(path, listeners=(live,)) as run:
         whole_trial(run, 0)
         wait_until(lambda: list(path.glob("wandb/offline-run-*-0000")))  # while the run goes on
@@ -410,15 +416,15 @@ def test_live_offline(tmp_path):
     result = live.finish()
     assert (result.new, result.known, result.waiting) == (3, 0, 0)
     assert set(offline_runs(path)) == {"0000", "0001", "run"}
-    assert heard == []
+    assert warnings_of(path) == []
     assert remembered(path) == "offline"
 
 
 def test_live_online_shows_a_trial_while_it_trains(tmp_path, monkeypatch):
-    path, heard = tmp_path / "study", []
+    path = tmp_path / "study"
     with serving() as server:
         use(server, monkeypatch)
-        live = LiveProjection(path, mode="online", tell=heard.append)
+        live = LiveProjection(path, mode="online")
         with begin_search(path, listeners=(live,)) as run:
             start_trial(run, 0)
             train(run, 0, 1, 2)
@@ -428,15 +434,15 @@ def test_live_online_shows_a_trial_while_it_trains(tmp_path, monkeypatch):
             write_results(run)
         assert live.finish().new == 2
         assert server.steps(next(k for k in server.runs if k.endswith("0000"))) == [1, 2, 3, 4]
-    assert heard == []
+    assert warnings_of(path) == []
 
 
 def test_live_with_a_server_that_refuses(tmp_path, monkeypatch):
     """One warning; the run goes on, and is whole."""
-    path, heard = tmp_path / "study", []
+    path = tmp_path / "study"
     with serving("401") as server:
         use(server, monkeypatch)
-        live = LiveProjection(path, mode="online", tell=heard.append, patience_s=PATIENCE_S)
+        live = LiveProjection(path, mode="online", patience_s=PATIENCE_S)
         with begin_search(path, listeners=(live,)) as run:
             whole_trial(run, 0)
             wait_until(lambda: server.requests)
@@ -444,26 +450,26 @@ def test_live_with_a_server_that_refuses(tmp_path, monkeypatch):
                 whole_trial(run, number)
                 time.sleep(0.5)
         assert live.finish() is None
-    assert [event["event"] for event in heard] == ["warning"]
-    assert f"`raymat report {path} --wandb online` makes up for it" in heard[0]["text"]
+    [warning] = warnings_of(path)
+    assert f"`raymat report {path} --wandb online` makes up for it" in warning
     assert read_header(path)["status"] == "complete"
 
 
 def test_live_projection_that_cannot_start(tmp_path):
-    path, heard = tmp_path / "study", []
-    live = LiveProjection(path, mode="offline", tell=heard.append)
+    path = tmp_path / "study"
+    live = LiveProjection(path, mode="offline")
     with begin_search(path, listeners=()) as run:
         (path / "wandb").write_text("in the way", encoding="utf-8")
         run.listeners = (live,)
         whole_trial(run, 0)
     assert live.finish() is None
-    assert len(heard) == 1
-    assert "the run goes on" in heard[0]["text"]
+    [warning] = warnings_of(path)
+    assert "the run goes on" in warning
 
 
 def test_listening_costs_next_to_nothing(tmp_path):
     path, n_epochs = tmp_path / "study", 2000
-    live = LiveProjection(path, mode="offline", tell=lambda _: None)
+    live = LiveProjection(path, mode="offline")
     with begin_search(path, listeners=(live,)) as run:
         start_trial(run, 0)
         begun = time.process_time()
@@ -482,7 +488,7 @@ sys.path.insert(0, sys.argv[2])
 from made_runs import begin_search, whole_trial
 from raymat.tracking.wandb_projection import LiveProjection
 path = Path(sys.argv[1])
-live = LiveProjection(path, mode="offline", tell=print)
+live = LiveProjection(path, mode="offline")
 with begin_search(path, listeners=(live,)) as run:
     whole_trial(run, 0)
     time.sleep(60)

@@ -91,6 +91,13 @@ def test_the_plan_sets_the_scheduler() -> None:
     assert (scheduler.grace_period, scheduler.reduction_factor) == (2, 2)
 
 
+def test_the_plan_may_ask_for_wandb() -> None:
+    assert planned().wandb is None
+    assert planned(wandb="offline").wandb == "offline"
+    assert planned(wandb=False).wandb == "off"  # YAML's `off`
+    refused("wandb: takes off, offline or online, found 'live'", wandb="live")
+
+
 def test_the_plan_sets_when_tpe_begins() -> None:
     for search in ({"name": "tpe", "startup_trials": 4}, {"startup_trials": 4}):
         plan = planned(search=search, models=["cgcnn", "soap_svr"])

@@ -309,7 +309,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no space": ({"space": ...}, "s.yaml: space: nothing is searched"),
     "space is a list": ({"space": ["a"]}, "s.yaml: space: takes keys and values, found"),
     "data is a number": ({"data": 3}, "s.yaml: data: takes a name, found 3"),
-    "key of another time": ({"wandb": True}, "s.yaml: 'wandb' is not a key of a search space"),
+    "key of another time": ({"notify": True}, "s.yaml: 'notify' is not a key of a search space"),
     "typo in a key": (
         one("model.n_convs", {"int": [1, 5]}),
         "s.yaml: space: 'model.n_convs' is not a field of CGCNNConfig; did you mean 'model.n_conv'",
@@ -548,6 +548,21 @@ def test_what_cannot_be_used_is_refused_in_one_line(case):
 def test_the_plain_space_of_these_tests_is_accepted():
     space = parse_space(space_with(), path="s.yaml")
     assert (space.scheduler.name, space.search.name, space.resources) == ("none", "tpe", None)
+
+
+@pytest.mark.parametrize(
+    ("found", "mode"),
+    [(..., None), ("offline", "offline"), ("off", "off"), (False, "off"), (True, "online")],
+)
+def test_wandb_is_read(found, mode):
+    """YAML reads the words on and off as true and false."""
+    assert parse_space(space_with(wandb=found), path="s.yaml").wandb == mode
+
+
+@pytest.mark.parametrize("found", ["yes please", 1, ["online"]])
+def test_wandb_takes_three_words(found):
+    with pytest.raises(ConfigError, match=r"s.yaml: wandb: takes off, offline or online, found"):
+        parse_space(space_with(wandb=found), path="s.yaml")
 
 
 def test_resources_and_split_are_read():

@@ -1,0 +1,92 @@
+"""``raymat data describe``: what a source holds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raymat.cli import options
+from raymat.cli.data_options import MaxRejected, Source, Target, new_table, say_counts, show
+from raymat.cli.outputs import make_folder
+from raymat.data.limits import MAX_REJECTED
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from raymat.data.describe import Description, TargetSummary
+
+
+def describe(
+    source: Source,
+    target: Target = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the picture.")
+    ] = None,
+    max_rejected: MaxRejected = MAX_REJECTED,
+    _debug: options.Debug = False,
+) -> None:
+    """Show counts, elements, target distribution and leakage; with --out also as a picture.
+
+    Example: raymat data describe delta --target log10_bulk_modulus --out reports/delta
+    """
+    from raymat.data.describe import describe as describe_data
+    from raymat.data.readers import load_crystals
+
+    loaded = load_crystals(source, target=target, max_rejected=max_rejected)
+    description = describe_data(loaded, target)
+    typer.echo(f"{source}: {say_counts(loaded)}")
+    for kind, n in description.reasons.items():
+        typer.echo(f"  rejected: {n:,} × {kind}")
+    show(_number_table(description), _element_table(description))
+    _print_leakage(description)
+    if out is None:
+        typer.echo("picture: --out DIR draws this")
+    else:
+        _save_picture(description, out)
+
+
+def _number_table(description: "Description") -> "Table":
+    from raymat.data.describe import QUANTILES
+
+    names = ["min", *[f"{q * 100:g} %" for q in QUANTILES[1:-1]], "max", "mean", "std"]
+    sites = description.n_sites
+    spread = sites.std(ddof=1) if len(sites) > 1 else 0.0
+    columns = {"atoms per cell": [*description.n_sites_quantiles, sites.mean(), spread]}
+    if (target := description.target) is not None:
+        columns[_target_name(target)] = [*target.quantiles, target.mean, target.std]
+    table = new_table("Distributions", "", *columns)
+    for i, name in enumerate(names):
+        table.add_row(name, *[f"{values[i]:.4g}" for values in columns.values()])
+    return table
+
+
+def _target_name(target: "TargetSummary") -> str:
+    unit = f" ({target.property.unit})" if target.property.unit else ""
+    return f"{target.property.name}{unit}"
+
+
+def _element_table(description: "Description") -> "Table":
+    elements = description.elements
+    table = new_table(f"{len(elements)} elements, with the crystals that hold them", "Elements")
+    common = sorted(elements.items(), key=lambda item: (-item[1], item[0]))
+    table.add_row("  ".join(f"{symbol} {n:,}" for symbol, n in common))
+    return table
+
+
+def _print_leakage(description: "Description") -> None:
+    if description.target is not None:
+        typer.echo(f"zeros in the target: {description.target.share_of_zeros:.1%}")
+    shared, n = description.n_shared_formula, description.n_formulas
+    typer.echo(f"formulas: {n:,} different; {shared:,} crystals share theirs with another")
+    for kind, leakage in description.leakage.items():
+        text = "too few crystals for it" if leakage is None else leakage.line()
+        typer.echo(f"{kind} split: {text}")
+
+
+def _save_picture(description: "Description", folder: Path) -> None:
+    from raymat.reports.data_figures import save_description_figure
+
+    make_folder(folder)
+    path = folder / f"{description.source.name}.png"
+    save_description_figure(description, path)
+    typer.echo(f"picture: {path}")

@@ -1,0 +1,51 @@
+"""What the commands of ``raymat data`` share: options, counts, tables on the terminal."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from raymat.data.readers import LoadedData
+
+_FORMATS = (
+    "Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or built-in name."
+)
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_FORMATS)]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="COLUMN", help="Property column to look at as well."),
+]
+MaxRejected = Annotated[
+    float,
+    typer.Option("--max-rejected", min=0.0, max=1.0, help="Largest share of unusable rows."),
+]
+
+
+def say_counts(loaded: "LoadedData") -> str:
+    """Say how many rows can be used."""
+    source = loaded.source
+    counts = f"{source.n_used:,} of {source.n_rows:,} rows usable, {source.n_rejected:,} rejected"
+    return f"{counts} (sha256 {source.sha256[:12]})"
+
+
+def show(*tables: "Table") -> None:
+    """Print tables."""
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        console.print(table)
+
+
+def new_table(title: str, *columns: str) -> "Table":
+    """Begin a table; columns whose names are capitalised hold words, the others numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for column in columns:
+        table.add_column(column, justify="left" if column.istitle() else "right")
+    return table
