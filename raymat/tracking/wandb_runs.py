@@ -24,6 +24,7 @@ _ID_LENGTH = 12
 _PLAIN = (str, int, float, bool)
 _ARGUMENTS = ("fraction", "weights", "classes", "time_budget_s", "concurrency", "gpus", "per_class")
 _TRIAL_FACTS = ("n_parameters", "host", "device")
+_STEP_FACTS = ("gpu_memory_gb",)
 _FACTS = ("target", "unit", "task", "threshold")
 
 
@@ -152,6 +153,7 @@ class WandbRuns:
         run, facts = self._trials[event["trial"]], event.get("facts") or {}
         told = {k: v for k, v in event.items() if k not in ("event", "time", "trial", "facts")}
         told[self.score_name] = told.pop("val_score")
+        told |= {key: facts[key] for key in _STEP_FACTS if key in facts}
         run.add(event["epoch"], event["time"], told)
         run.config |= plain({key: facts.get(key) for key in _TRIAL_FACTS})
         run.host = facts.get("host") or run.host

@@ -60,6 +60,17 @@ def _keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
+def peak_memory_gb(device: str) -> float | None:
+    """Give the most memory of a GPU that PyTorch has held since `forget_peak`; None for a CPU."""
+    return torch.cuda.max_memory_reserved(device) / 1e9 if device.startswith("cuda") else None
+
+
+def forget_peak(device: str) -> None:
+    """Let `peak_memory_gb` count from here; nothing to do for a CPU."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def free_memory(device: str) -> None:
     """Give the memory that PyTorch keeps for later back to the GPU; nothing to do for a CPU."""
     if device == "cuda":

@@ -29,7 +29,7 @@ class TrialRecord:
         config: the whole configuration by dotted key.
         status: complete (ran to its end), stopped (by the scheduler or the time budget), failed.
         epochs: finished epochs, in order.
-        facts: n_parameters, host, device.
+        facts: n_parameters, host, device, the most memory held of a GPU.
         error: why it failed.
     """
 
@@ -171,6 +171,7 @@ class Study:
             "n_parameters": trial.facts.get("n_parameters"),
             "host": trial.facts.get("host"),
             "device": trial.facts.get("device"),
+            "gpu_memory_gb": float(trial.facts.get("gpu_memory_gb", "nan")),
             "error": trial.error,
             "seed": trial.seed,
             **{f"config.{key}": _plain(value) for key, value in trial.config.items()},

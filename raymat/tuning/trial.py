@@ -8,6 +8,7 @@ from typing import Any
 from raymat.errors import RunError
 from raymat.models import load_spec
 from raymat.training.checkpoints import load_checkpoint, save_checkpoint
+from raymat.training.device import forget_peak, peak_memory_gb
 from raymat.training.fit import EpochMetrics, Fit, FitData
 from raymat.training.loops import start_fit
 from raymat.tuning.trial_config import TrialConfig
@@ -39,6 +40,7 @@ class Trial:
         folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = folder / CHECKPOINT
         self.device = device
+        forget_peak(device)
         self.fit: Fit = start_fit(
             load_spec(config.model),
             config.architecture,
@@ -69,13 +71,15 @@ class Trial:
         return metrics
 
     def facts(self) -> dict[str, Any]:
-        """Give what a trial table says besides scores."""
+        """Give what a trial table says besides scores; memory only of a GPU."""
+        gpu_memory = peak_memory_gb(self.device)
         return {
             "n_parameters": self.fit.n_parameters,
             "host": platform.node(),
             "pid": os.getpid(),
             "device": str(self.fit.device),
             "featurize_time_s": self.fit.featurize_time_s,
+            **({} if gpu_memory is None else {"gpu_memory_gb": gpu_memory}),
         }
 
 

@@ -19,7 +19,7 @@ DATA = {
     "threshold": None,
     "split": {"kind": "random", "sha256": "e" * 64},
 }
-FACTS = {"n_parameters": 1234, "host": "node-7", "device": "cuda", "pid": 5}
+FACTS = {"n_parameters": 1234, "host": "node-7", "device": "cuda", "pid": 5, "gpu_memory_gb": 2.5}
 
 
 def begin_search(path: Path, **options: Any) -> RunDirectory:

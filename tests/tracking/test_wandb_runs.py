@@ -33,6 +33,7 @@ def test_trials_are_what_the_study_says(tmp_path):
         assert run.summary["status"] == trial.status
         assert run.summary["best_epoch"] == trial.best("regression").epoch
         assert run.summary["total_time_s"] == trial.time_s
+        assert {row["gpu_memory_gb"] for _, row in run.rows} <= {2.5}
 
 
 def test_classes_are_scored_by_auc(tmp_path):

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from raymat.errors import ClusterError
-from raymat.training.device import choose_device, free_memory, prepare_process
+from raymat.training.device import (
+    choose_device,
+    forget_peak,
+    free_memory,
+    peak_memory_gb,
+    prepare_process,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +36,21 @@ def test_asked_for_what_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ClusterError, match=r"--gpus 1: PyTorch sees no GPU here; leave it out"):
         choose_device(1.0)
+
+
+def test_memory_of_a_cpu_is_not_counted():
+    forget_peak("cpu")
+    assert peak_memory_gb("cpu") is None
+
+
+@pytest.mark.gpu
+def test_peak_of_a_gpu_is_forgotten():
+    first = torch.zeros(250_000_000, device="cuda")  # 1 GB
+    assert peak_memory_gb("cuda") > 1.0
+    del first
+    free_memory("cuda")
+    forget_peak("cuda")
+    assert peak_memory_gb("cuda") < 0.5
 
 
 def test_threads():

@@ -234,9 +234,11 @@ def _hardware(trials: pd.DataFrame) -> Table:
         trials=("trial_id", "count"), epochs=("epochs", "sum"), hours=("time_s", "sum")
     )
     rows["hours"] = rows["hours"] / 3600.0
-    return Table(
-        "Training", rows, "hours of training and validation, added up over the trials of a host"
-    )
+    caption = "hours of training and validation, added up over the trials of a host"
+    if "gpu_memory_gb" in known and known["gpu_memory_gb"].notna().any():
+        rows["gpu_memory_gb"] = groups["gpu_memory_gb"].max()["gpu_memory_gb"]
+        caption += "; gpu_memory_gb: the most that one of them has held"
+    return Table("Training", rows, caption)
 
 
 def _status_color() -> alt.Color:

@@ -62,7 +62,7 @@ def _log_trial(
     n = 0 if failed else epochs if number % 3 == 0 else epochs // 2
     level = 0.1 + 0.05 * abs(np.log10(values["training.lr"]) + 3) + 0.02 * rng.random()
     facts = {"n_parameters": 1000 * values["model.n_conv"], "host": f"host-{number % 2}",
-             "device": "cpu"}  # fmt: skip
+             "device": "cuda", "gpu_memory_gb": 2.0 + number / 100}  # fmt: skip
     for epoch in range(1, n + 1):
         score = float(level + 0.3 / epoch + 0.01 * rng.random())
         run.emit("epoch", trial=number, epoch=epoch, train_loss=score, val_score=score, time_s=0.5,

@@ -52,6 +52,7 @@ def test_numbers_are_those_of_the_run(run: Path) -> None:
     np.testing.assert_allclose(errors.abs().mean(), expected, rtol=1e-4)
     training = part(page, "Training")
     assert training["epochs"].sum() == len(curves)
+    assert training["gpu_memory_gb"].max() == trials["gpu_memory_gb"].max()
     assert part(page, "Failed trials")["error"][0].startswith("training diverged")
     assert "0 of the test rows" in page
     assert "http" not in page.replace("https://vega.github.io/schema", "").partition("<main>")[0]
