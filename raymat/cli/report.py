@@ -59,15 +59,17 @@ def report(
 
 
 def _project(runs: list[Path], mode: Literal["offline", "online"], title: str) -> None:
-    """Bring runs to W&B, and for several of them define a W&B report that compares them."""
+    """Bring runs to W&B; define a W&B report of several of them, or of a comparison."""
     from importlib.util import find_spec
 
+    from raymat.tracking.run_directory import read_header
     from raymat.tracking.wandb_projection import project
 
     for run in runs:
         for line in project(run, mode=mode).lines():
             typer.echo(line)
-    if len(runs) > 1 and find_spec("wandb_workspaces") is not None:
+    is_compared = len(runs) > 1 or read_header(runs[0]).get("command") == "compare"
+    if is_compared and find_spec("wandb_workspaces") is not None:
         from raymat.tracking.wandb_report import define_report, write_definition
 
         file = write_definition(define_report(runs, title=title), runs[0] / "wandb")

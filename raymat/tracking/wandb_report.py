@@ -1,4 +1,4 @@
-"""A W&B Report of several run directories, by code: run sets, curves, what mattered.
+"""A W&B Report of run directories, by code: trials with their curves, comparisons as bars.
 
 Its definition is made without network or account, as a file; publishing it needs both:
 ``python -m raymat.tracking.wandb_report wandb_report.json ENTITY``.
@@ -18,7 +18,7 @@ from raymat.errors import ConfigError, RunError
 from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import read_header
 from raymat.tracking.wandb_projection import PROJECT
-from raymat.tracking.wandb_runs import WandbRuns
+from raymat.tracking.wandb_runs import COMPARED, WandbRuns
 
 FILE = "wandb_report.json"
 _MOST_AXES = 8  # of parallel coordinates: more cannot be read
@@ -32,11 +32,13 @@ class ReportedStudy:
         group: its group in W&B.
         score: the name of its validation score.
         searched: the keys that were searched.
+        compared: of a comparison, the score that its cells were given, by property.
     """
 
     group: str
     score: str
     searched: tuple[str, ...]
+    compared: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,16 @@ def describe_study(path: Path) -> ReportedStudy:
     """
     runs = WandbRuns(read_header(path), path.absolute().name)
     keys: dict[str, None] = {}
+    compared: dict[str, str] = {}
     for event in read_events(path / "events.jsonl"):
         if event["event"] == "data":
             runs.take(event)
         if event["event"] == "trial_started":
             keys |= dict.fromkeys(event["values"])
-    return ReportedStudy(runs.group, runs.score_name, tuple(keys))
+        if event["event"] == "cell_ended":
+            is_number = event["row"].get("mae") is not None
+            compared[str(event["row"].get("property"))] = "mae" if is_number else "auc"
+    return ReportedStudy(runs.group, runs.score_name, tuple(keys), tuple(compared.items()))
 
 
 def write_definition(definition: ReportDefinition, folder: Path) -> Path:
@@ -103,7 +109,13 @@ def read_definition(path: Path) -> ReportDefinition:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         studies = [
-            ReportedStudy(**{**s, "searched": tuple(s["searched"])}) for s in content.pop("studies")
+            ReportedStudy(
+                s["group"],
+                s["score"],
+                searched=tuple(s["searched"]),
+                compared=tuple((name, score) for name, score in s.get("compared", ())),
+            )
+            for s in content.pop("studies")
         ]
         return ReportDefinition(**content, studies=tuple(studies))
     except (OSError, ValueError, TypeError, KeyError) as cause:
@@ -124,15 +136,18 @@ def build_report(definition: ReportDefinition, *, entity: str) -> Any:
         ConfigError: the package is missing.
     """
     wr = _package("wandb_workspaces.reports.v2")
-    studies, project = definition.studies, definition.project
+    studies, place = definition.studies, {"project": definition.project, "entity": entity}
     blocks: list[Any] = [wr.TableOfContents(), wr.H1("Studies"), _say_studies(wr, studies)]
-    for score in sorted({study.score for study in studies}):
-        own = [study for study in studies if study.score == score]
-        sets = [_run_set(wr, study, project, entity) for study in own]
-        panels = _panels(wr, own, score)
+    for study in studies:
+        for prop, score in study.compared:
+            cells = _run_set(wr, study, place, prop)
+            blocks += [wr.H1(f"Comparison: {prop} ({study.group})")]
+            blocks += [wr.PanelGrid(runsets=[cells], panels=_bars(wr, score))]
+    for score in sorted({study.score for study in studies if not study.compared}):
+        own = [study for study in studies if study.score == score and not study.compared]
+        sets, panels = [_run_set(wr, study, place) for study in own], _panels(wr, own, score)
         blocks += [wr.H1(f"Trials: {score}"), wr.PanelGrid(runsets=sets, panels=panels)]
-    title = definition.title
-    return wr.Report(project=project, entity=entity, title=title, blocks=blocks, width="fluid")
+    return wr.Report(**place, title=definition.title, blocks=blocks, width="fluid")
 
 
 def publish_report(path: Path, entity: str) -> str:
@@ -156,14 +171,36 @@ def _package(name: str) -> Any:
 
 
 def _say_studies(wr: Any, studies: Sequence[ReportedStudy]) -> Any:
-    lines = [f"{s.group}: {s.score}, {len(s.searched)} searched keys" for s in studies]
+    lines = [
+        f"{s.group}: comparison of {', '.join(name for name, _ in s.compared)}"
+        if s.compared
+        else f"{s.group}: {s.score}, {len(s.searched)} searched keys"
+        for s in studies
+    ]
     return wr.UnorderedList(items=lines)
 
 
-def _run_set(wr: Any, study: ReportedStudy, project: str, entity: str) -> Any:
+def _bars(wr: Any, score: str) -> list[Any]:
+    """Give what is shown of one property's cells: means and ranges over the repetitions."""
+    by = {"groupby": wr.Config(COMPARED), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+    cost = wr.SummaryMetric("train_time_s")
+    return [
+        wr.BarPlot(title=f"test {score.upper()}", metrics=[score], **by),
+        wr.BarPlot(title="training time (s)", metrics=["train_time_s"], **by),
+        wr.ScatterPlot(title="cost", x=cost, y=wr.SummaryMetric(score)),
+    ]
+
+
+def _run_set(
+    wr: Any, study: ReportedStudy, place: dict[str, str], cells_of: str | None = None
+) -> Any:
+    """Give a study's trials, or its cells of a property."""
     expr = _package("wandb_workspaces.expr")
-    filters = expr.And(expr.Metric("Group") == study.group, expr.Metric("JobType") == "trial")
-    return wr.Runset(entity=entity, project=project, name=study.group, filters=filters)
+    kind = "trial" if cells_of is None else "cell"
+    wanted = [expr.Metric("Group") == study.group, expr.Metric("JobType") == kind]
+    if cells_of is not None:
+        wanted.append(expr.Config("property") == cells_of)
+    return wr.Runset(**place, name=study.group, filters=expr.And(*wanted))
 
 
 def _panels(wr: Any, studies: Sequence[ReportedStudy], score: str) -> list[Any]:

@@ -20,6 +20,7 @@ from raymat.tracking.events import Event
 from raymat.tracking.run_directory import safe_name
 
 WHOLE, MEMBERS = "run", "members"  # keys of the W&B runs that are no trial and no cell
+COMPARED = "compared"  # what a cell's bar stands for
 _ID_LENGTH = 12
 _PLAIN = (str, int, float, bool)
 _ARGUMENTS = ("fraction", "weights", "classes", "time_budget_s", "concurrency", "gpus", "per_class")
@@ -211,6 +212,7 @@ class WandbRuns:
     def _take_cell_ended(self, event: Event) -> None:
         row = plain(event["row"])
         asked = {key: row[key] for key in row if isinstance(row[key], str) or key == "repetition"}
+        asked[COMPARED] = f"{row.get('model')}, {row.get('setting')}"  # W&B groups bars by one key
         run = self._begin(
             f"cell-{safe_name(event['cell'])}", f"{self.group} {event['cell']}", "cell", asked
         )

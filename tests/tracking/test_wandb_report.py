@@ -8,6 +8,7 @@ from made_runs import write_search
 
 from raymat.errors import ConfigError, RunError
 from raymat.tracking import wandb_report
+from raymat.tracking.run_directory import RunDirectory
 from raymat.tracking.wandb_report import (
     build_report,
     define_report,
@@ -58,6 +59,24 @@ def test_report_is_what_wandb_would_be_sent(studies):
     assert '"config:training.value.lr"' in sent  # where a nested configuration has it
     assert '"summary:best_val_mae"' in sent
     assert '"targetKey":"best_val_mae"' in sent
+
+
+def test_comparison_is_shown_as_bars(tmp_path):
+    path = tmp_path / "four-models"
+    with RunDirectory.create(path, {"command": "compare"}) as run:
+        for prop, score in (("log10_K_VRH", {"mae": 0.1}), ("is_metal", {"auc": 0.9})):
+            row = {"model": "cgcnn", "setting": "tuned", "property": prop, "repetition": 0, **score}
+            run.emit("cell_ended", cell=f"{prop}-r0", row=row)
+    study = describe_study(path)
+    assert study.compared == (("log10_K_VRH", "mae"), ("is_metal", "auc"))
+    file = write_definition(define_report([path], title="models"), tmp_path)
+    report = build_report(read_definition(file), entity="")
+    grids = [block for block in report.blocks if type(block).__name__ == "PanelGrid"]
+    assert len(grids) == 2  # none of trials: a comparison's own are in its cells
+    assert "Config(\"property\") == 'is_metal'" in grids[1].runsets[0].filters
+    sent = report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
+    assert '"summary:auc"' in sent
+    assert '"groupBy":"compared.value"' in sent
 
 
 @pytest.mark.parametrize("text", [None, "{torn", "{}"])
