@@ -1,5 +1,6 @@
 """``raymat report``: one HTML page of any set of runs."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,7 +74,8 @@ def _project(runs: list[Path], mode: Literal["offline", "online"], title: str) -
         from raymat.tracking.wandb_report import define_report, write_definition
 
         file = write_definition(define_report(runs, title=title), runs[0] / "wandb")
-        typer.echo(f"W&B report:       python -m raymat.tracking.wandb_report {file} ENTITY")
+        place = shlex.quote(str(file))
+        typer.echo(f"W&B report:       python -m raymat.tracking.wandb_report {place} ENTITY")
 
 
 def _check_out(out: Path) -> None:
