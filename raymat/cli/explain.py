@@ -219,7 +219,7 @@ def _words(option: str, words: Sequence[str] | None, known: Sequence[str]) -> li
 
 
 def _find_model(folder: Path) -> str:
-    from raymat.cli.predict import find_model
+    from raymat.training.model_files import find_model
 
     return str(find_model(folder.expanduser()).absolute())
 

@@ -8,19 +8,13 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.outputs import check_output, refuse_existing, rejected_beside, source_stem
-from raymat.data.limits import MAX_REJECTED
-from raymat.errors import DataError, UnknownElementError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from raymat.data.crystals import CrystalSet
-    from raymat.data.readers import LoadedData
-    from raymat.ensembles.stored import Ensemble
+    from raymat.ensembles.usable_crystals import Predictor
     from raymat.features.store import FeatureStore
-    from raymat.training.model_files import TrainedModel
-
-    Predictor = TrainedModel | Ensemble
 
 app = typer.Typer(add_completion=False)
 
@@ -74,19 +68,23 @@ def predict(
     check_output(out, crystals, endings=_ENDINGS)
     refuse_existing(out)
     from raymat.data.writers import write_rejected
+    from raymat.ensembles.usable_crystals import load_usable, say_new_elements
     from raymat.training.device import choose_device, prepare_process
 
     prepare_process(threads)
     device = choose_device(gpus)
     trained = load_predictor(model)
-    usable, features, rejected_rows = load_usable(trained, crystals, max_rejected)
-    table = prediction_table(trained, usable, features=features, device=device)
+    usable = load_usable(trained, crystals, max_rejected)
+    warning = say_new_elements(trained, usable.crystals)
+    if warning is not None:
+        sys.stderr.write(f"warning: {warning}\n")
+    table = prediction_table(trained, usable.crystals, features=usable.features, device=device)
     write_table(table, out, unit=trained.unit)
-    write_rejected(rejected_rows, rejected_beside(out))
+    write_rejected(usable.rejected, rejected_beside(out))
     if not quiet:
         _show_head(trained, table)
-    _say_summary(trained, usable, table)
-    rejected = f", {len(rejected_rows):,} rejected" if len(rejected_rows) else ""
+    _say_summary(trained, usable.crystals, table)
+    rejected = f", {len(usable.rejected):,} rejected" if len(usable.rejected) else ""
     typer.echo(f"{out}: {len(table):,} predictions{rejected}")
 
 
@@ -97,83 +95,9 @@ def load_predictor(folder: Path) -> "Predictor":
         ModelFileError: the folder holds none of them.
     """
     from raymat.ensembles.stored import is_ensemble, load_ensemble
-    from raymat.training.model_files import load_model
+    from raymat.training.model_files import find_model, load_model
 
     return load_ensemble(folder) if is_ensemble(folder) else load_model(find_model(folder))
-
-
-def find_model(folder: Path) -> Path:
-    """Give the model folder: the one named, or the one inside the run directory named."""
-    inside = folder / "best"
-    is_run = not (folder / "model.json").exists() and (inside / "model.json").exists()
-    return inside if is_run else folder
-
-
-def load_usable(
-    model: "Predictor", source: str, max_rejected: float | None
-) -> tuple["CrystalSet", "FeatureStore", "pd.DataFrame"]:
-    """Give the crystals of a source that the model can take, their features, and rejected rows.
-
-    Elements that the model never met are told as a warning.
-
-    Raises:
-        UnknownElementError: the model was not made for an element, and no `max_rejected` is given.
-        DataError: the source cannot be used, or too many of its rows.
-    """
-    from raymat.data.readers import load_crystals
-
-    limit = MAX_REJECTED if max_rejected is None else max_rejected
-    loaded = load_crystals(source, max_rejected=limit)
-    if max_rejected is None:
-        check_elements(model, loaded.crystals)
-    usable, features, rejected = split_usable(model, loaded, max_rejected=limit)
-    warn_of_new_elements(model, usable)
-    return usable, features, rejected
-
-
-def check_elements(model: "Predictor", crystals: "CrystalSet") -> None:
-    """Check that the model was made for every element of the crystals.
-
-    Raises:
-        UnknownElementError: it was not; the message names the elements.
-    """
-    from raymat.features.unknown_elements import name_elements
-
-    unknown: dict[int, tuple[int, ...]] = {}
-    for view in model.views:
-        unknown |= view.unknown_elements(crystals)
-    if unknown:
-        elements = tuple(sorted({z for held in unknown.values() for z in held}))
-        first = crystals.material_ids[min(unknown)]
-        raise UnknownElementError(
-            f"{len(unknown):,} of {len(crystals):,} crystals hold elements that this model was not"
-            f" made for: {name_elements(elements)} (the first: {first}); drop these crystals, or"
-            " give --max-rejected SHARE to go on without them",
-            atomic_numbers=elements,
-        )
-
-
-def split_usable(
-    model: "Predictor", loaded: "LoadedData", *, max_rejected: float
-) -> tuple["CrystalSet", "FeatureStore", "pd.DataFrame"]:
-    """Give the crystals that the model can take, their features, and all rejected rows.
-
-    Raises:
-        ConfigError: the features do not fit into memory.
-        DataError: those it cannot take are more than `max_rejected` of all.
-    """
-    from raymat.features.usable import usable_features
-    from raymat.training.inputs import join_rejected
-
-    crystals = loaded.crystals
-    usable = usable_features(crystals, model.views)
-    rejected = join_rejected(loaded.rejected, crystals, usable.unusable, max_rejected=max_rejected)
-    if len(usable.rows) == 0:
-        raise DataError(
-            f"none of {len(crystals):,} crystals can be used: {rejected.iloc[-1].reason}"
-        )
-    # The store knows structures only; the columns are for the score against the data's own.
-    return crystals.take(usable.rows), usable.features, rejected
 
 
 def prediction_table(
@@ -229,14 +153,6 @@ def prediction_columns(model: "Predictor", features: "FeatureStore", device: str
     return {**columns, "in_domain": find_applicability([model], features, device).inside}
 
 
-def new_elements(model: "Predictor", crystals: "CrystalSet") -> dict[str, int]:
-    """Count the crystals that hold each element the model never met in training."""
-    from raymat.data.composition import SYMBOLS, element_totals
-
-    known = {SYMBOLS[z - 1] for z in model.elements}
-    return {symbol: n for symbol, n in element_totals(crystals).items() if symbol not in known}
-
-
 def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
     """Write Parquet, with the unit in the field's metadata, or CSV, as the name ends.
 
@@ -256,17 +172,6 @@ def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
         index = arrow.schema.get_field_index("prediction")
         field = arrow.schema.field(index).with_metadata({"unit": unit})
         pq.write_table(arrow.cast(arrow.schema.set(index, field)), temporary)
-
-
-def warn_of_new_elements(model: "Predictor", crystals: "CrystalSet") -> None:
-    """Warn of elements that the model never met in training, if crystals hold any."""
-    found = new_elements(model, crystals)
-    if found:
-        listed = ", ".join(f"{symbol} ({n:,})" for symbol, n in found.items())
-        sys.stderr.write(
-            f"warning: elements that the model never met in training (crystals): {listed};"
-            " predictions with them are guesses\n"
-        )
 
 
 def _show_head(model: "Predictor", table: "pd.DataFrame") -> None:

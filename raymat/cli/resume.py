@@ -184,11 +184,32 @@ def _continue_explain(run: Path, header: dict[str, Any], wish: _Wish) -> None:
         show_result(metrics, run)
 
 
+def _continue_contributions(run: Path, header: dict[str, Any], wish: _Wish) -> None:
+    del header
+    from raymat.cli.contributions_results import ContributionsProgress, show_contributions
+    from raymat.cli.runs import running
+
+    progress = ContributionsProgress(quiet=wish.quiet)
+    with running(run, progress):
+        from raymat.explain.contributions_run import resume_contributions
+        from raymat.reports.site_figures import save_site_figures
+
+        metrics = resume_contributions(run, save_site_figures, listeners=(progress,))
+    show_contributions(metrics, run, quiet=wish.quiet)
+
+
 def _show_explanations_again(run: Path, header: dict[str, Any]) -> None:
     del header
     from raymat.cli.explain import show_result
 
     show_result(read_metrics(run), run)
+
+
+def _show_contributions_again(run: Path, header: dict[str, Any]) -> None:
+    del header
+    from raymat.cli.contributions_results import show_contributions
+
+    show_contributions(read_metrics(run), run)
 
 
 def _show_comparison_again(run: Path, header: dict[str, Any]) -> None:
@@ -236,6 +257,7 @@ _CONTINUE: dict[str, Callable[[Path, dict[str, Any], _Wish], None]] = {
     "screen": _continue_screen,
     "compare": _continue_compare,
     "explain": _continue_explain,
+    "contributions": _continue_contributions,
 }
 # What is drawn and printed at the end can be had again: a run may be killed in the middle of it.
 _SHOW_AGAIN: dict[str, Callable[[Path, dict[str, Any]], None]] = {
@@ -243,4 +265,5 @@ _SHOW_AGAIN: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "screen": _show_screening_again,
     "compare": _show_comparison_again,
     "explain": _show_explanations_again,
+    "contributions": _show_contributions_again,
 }

@@ -180,16 +180,20 @@ def _headline(events: Sequence[Event]) -> str:
     scored = [event["metrics"] for event in events if event["event"] == "scored"]
     if not scored:
         return ""
-    test = scored[-1].get("test") or {}
-    unit = scored[-1].get("unit", "")
+    found = scored[-1]
+    test = found.get("test") or {}
+    unit = f" {found['unit']}" if found.get("unit") else ""
     if "mae" in test:
-        return f"test MAE {test['mae']:.4g}{' ' if unit else ''}{unit}"
+        return f"test MAE {test['mae']:.4g}{unit}"
     if "auc" in test:
         return f"test AUC {test['auc']:.4g}"
-    if "ranked" in scored[-1]:
-        return f"{scored[-1]['ranked']:,} candidates ranked"
-    if "explanations" in scored[-1]:
-        return f"{sum(own['found'] for own in scored[-1]['explanations'])} explanations"
+    if "ranked" in found:
+        return f"{found['ranked']:,} candidates ranked"
+    if "explanations" in found:
+        return f"{sum(own['found'] for own in found['explanations'])} explanations"
+    if "contributions" in found:
+        own = found["contributions"]
+        return f"{own['sites']:,} sites from {own['lowest']:.4g} to {own['highest']:.4g}{unit}"
     return ""
 
 

@@ -28,6 +28,7 @@ BEGINNINGS = (
     "cell_started",
     "member_started",
     "classifiers_started",
+    "contributions_started",
     "screening_started",  # tasks may write their files before the first of them has ended
 )
 _LOCK_ATTEMPTS, _LOCK_WAIT_S = 3, 0.1

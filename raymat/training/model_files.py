@@ -117,6 +117,13 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         raise RunError(f"{folder}: the model cannot be written ({cause})") from cause
 
 
+def find_model(folder: Path) -> Path:
+    """Give the model folder: the one named, or the one inside the run directory named."""
+    inside = folder / "best"
+    is_run = not (folder / DESCRIPTION).exists() and (inside / DESCRIPTION).exists()
+    return inside if is_run else folder
+
+
 def load_model(folder: Path) -> TrainedModel:
     """Read a model folder; nothing is unpickled.
 

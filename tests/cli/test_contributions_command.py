@@ -1,5 +1,9 @@
-"""``raymat contributions`` as a user calls it."""
+"""``raymat contributions`` as a user calls it: tables and figures in a run directory."""
 
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from raymat.training.model_files import TrainedModel, save_model
 
 FIGURES = ("elements", "histograms", "site_map", "element_map")
 TABLES = ("contributions.parquet", "elements.csv", "pairs.csv", "rejected.csv")
+RUN = {"run.json", "events.jsonl", "metrics.json", ".lock"}
 ELEMENTS = (8, 11, 14, 17, 38, 55)  # without Ti
 PREDICTION = 1e-6  # relative, of single precision
 
@@ -61,18 +66,62 @@ def contributions(*options: str, model: str = "run", crystals: str = "tiny.parqu
     return main.run(["contributions", "--model", model, crystals, *options])
 
 
-def test_a_run_becomes_tables_and_figures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_and_figures_become_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert contributions() == 0
-    folder = Path("tiny-contributions")
-    expected = {*TABLES, *(f"{name}.{end}" for name in FIGURES for end in ("png", "svg"))}
-    assert {path.name for path in folder.iterdir()} == expected
+    (folder,) = Path("runs").glob("contributions-tiny-*")
+    figures = {f"{name}.{end}" for name in FIGURES for end in ("png", "svg")}
+    assert {path.name for path in folder.iterdir()} == {*TABLES, *figures, *RUN}
     said = capsys.readouterr()
     assert said.err.startswith("warning: elements that the model never met in training")
     assert "Ti (1); predictions with them are guesses" in said.err
+    assert said.err.count("\n") == 1
     assert "contributions to y (eV/atom)" in said.out
     assert "23 sites of 4 crystals: from " in said.out
-    assert "files: tiny-contributions/ (contributions.parquet, elements.csv/png/svg" in said.out
+    assert f"files: {folder}/ (contributions.parquet, elements.csv" in said.out
     assert pd.read_csv(folder / "rejected.csv").empty
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_run_tells_what_was_asked_of_what(capsys: pytest.CaptureFixture[str]) -> None:
+    assert contributions("-o", "out") == 0
+    header = json.loads(Path("out/run.json").read_text())
+    assert (header["command"], header["status"]) == ("contributions", "complete")
+    assert header["arguments"]["model"] == str(Path("run/best").absolute())
+    assert header["arguments"]["crystals"] == str(Path("tiny.parquet").absolute())
+    assert (header["data"]["n_used"], header["data"]["n_rejected"]) == (4, 0)
+    assert len(header["data"]["sha256"]) == 64
+    assert header["versions"]["torch"] == torch.__version__
+    capsys.readouterr()
+    assert main.run(["status", "out"]) == 0
+    assert main.run(["runs", "."]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("out: contributions, complete\n  23 sites from ")
+    assert said.count("23 sites from ") == 2
+    assert said.count(" eV/atom") == 2
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_no_figures")
+def test_killed_run_is_not_complete_and_is_continued(capsys: pytest.CaptureFixture[str]) -> None:
+    """Killed while it draws, when all of its tables are there."""
+    words = ["contributions", "--model", "run", "tiny.parquet", "-o", "out"]
+    start = "from raymat.cli.main import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", start, *words], stderr=subprocess.DEVNULL)
+    while not Path("out/pairs.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not Path("out/metrics.json").exists()
+    assert main.run(["status", "out"]) == 0
+    assert "out: contributions, its process is gone" in capsys.readouterr().out
+    assert main.run(["resume", "out", "--quiet"]) == 0
+    assert json.loads(Path("out/run.json").read_text())["status"] == "complete"
+    capsys.readouterr()
+    assert main.run(["resume", "out"]) == 0
+    said = capsys.readouterr().out
+    assert "contributions to y (eV/atom)" in said
+    assert said.endswith("out: the run is complete, nothing is left to do\n")
 
 
 @pytest.mark.usefixtures("_no_figures")
@@ -80,7 +129,7 @@ def test_quiet_prints_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     Path("there").mkdir()  # an empty folder is taken
     assert contributions("--quiet", "-o", "there") == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
-    assert {path.name for path in Path("there").iterdir()} == set(TABLES)
+    assert {path.name for path in Path("there").iterdir()} == {*TABLES, *RUN}
 
 
 @pytest.mark.usefixtures("_no_figures")
@@ -97,7 +146,7 @@ def test_mean_over_a_crystal_is_what_predict_says() -> None:
 def test_many_elements_are_shown_by_their_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("raymat.cli.contributions._SHOWN_ENDS", 2)
+    monkeypatch.setattr("raymat.cli.contributions_results._SHOWN_ENDS", 2)
     assert contributions("-o", "out") == 0
     said = capsys.readouterr().out
     assert "(3 more)" in said

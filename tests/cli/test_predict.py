@@ -10,17 +10,18 @@ from made_ensembles import Made, make_ensemble, write_sixty
 
 from raymat.cli import main
 from raymat.cli.outputs import source_stem
-from raymat.cli.predict import find_model, new_elements, prediction_table, score_against_data
+from raymat.cli.predict import prediction_table, score_against_data
 from raymat.data.crystals import CrystalSet
 from raymat.data.scaling import TargetScaling
 from raymat.data.writers import write_crystals
 from raymat.ensembles.stored import load_ensemble
+from raymat.ensembles.usable_crystals import new_elements
 from raymat.features import store
 from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.soap import SoapConfig
 from raymat.features.store import FeatureStore
 from raymat.models import load_spec
-from raymat.training.model_files import TrainedModel, load_model, save_model
+from raymat.training.model_files import TrainedModel, find_model, load_model, save_model
 
 ELEMENTS = (11, 14, 17, 38, 55)  # Na Si Cl Sr Cs: SrTiO3 has two that are new
 
