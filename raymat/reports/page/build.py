@@ -17,9 +17,11 @@ import pandas as pd
 from raymat.errors import RaymatError
 from raymat.reports.page import (
     comparison,
+    contributions,
     ensemble,
     explanations,
     facts,
+    log_warnings,
     pictures,
     screening,
     search,
@@ -43,6 +45,7 @@ MAKERS: dict[str, tuple[Maker, ...]] = {
     "ensemble": (winner.sections, ensemble.sections),
     "screen": (screening.sections,),
     "explain": (explanations.sections,),
+    "contributions": (contributions.sections,),
     "compare": (comparison.sections,),
 }
 
@@ -68,7 +71,7 @@ def build_page(paths: Iterable[Path], *, title: str = "raymat report") -> tuple[
 def view_of(run: RunFiles) -> RunView:
     """Give all that the page says of one run."""
     command = str(run.header.get("command"))
-    made: list[Section] = []
+    made = _sections_of(log_warnings.sections, run)
     replaced: frozenset[str] = frozenset()
     for make in MAKERS.get(command, ()):
         own = _sections_of(make, run)
@@ -192,4 +195,5 @@ def _as_script(content: Any) -> str:
 
 def _image(part: Picture) -> str:
     data = base64.b64encode(part.file.read_bytes()).decode("ascii")
-    return f"data:image/svg+xml;base64,{data}"
+    kind = "png" if part.file.suffix == ".png" else "svg+xml"
+    return f"data:image/{kind};base64,{data}"

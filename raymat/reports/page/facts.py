@@ -20,6 +20,7 @@ def facts(run: RunFiles) -> dict[str, str]:
         "begun": header.get("started"),
         "ended": header.get("ended"),
         "target": _with_unit(header),
+        "model": (header.get("arguments") or {}).get("model"),
         "data": _data(data),
         "split": _split(header.get("split") or {}),
         "leakage": _leakage(run),

@@ -59,7 +59,7 @@ class Picture:
 
     Attributes:
         title: over it.
-        file: SVG.
+        file: SVG or PNG.
         caption: under it.
         rows: the numbers in it, where the run has them as a table.
     """

@@ -1,6 +1,7 @@
 """The figures that a run has drawn itself, with the tables that their numbers stand in."""
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ MOST_BYTES = 600_000  # of one figure: the page must stay small
 
 
 def sections(run: RunFiles, replaced: frozenset[str] = frozenset()) -> list[Section]:
-    """Give every SVG of the run directory.
+    """Give every figure of the run directory.
 
     Args:
         run: its files.
@@ -24,16 +25,30 @@ def sections(run: RunFiles, replaced: frozenset[str] = frozenset()) -> list[Sect
     """
     shown = sorted(run.path.glob("*.svg"))
     files = [f for f in shown if not any(fnmatchcase(f.stem, name) for name in replaced)]
-    parts: list[Part] = []
-    for file in files:
-        if file.stat().st_size > MOST_BYTES:
-            parts.append(
-                Note(f"{file.name} is too large for this page; it is in the run's folder.")
-            )
-            continue
-        title = file.stem.replace("_", " ").replace("-", ", ").capitalize()
-        parts.append(Picture(title, file, rows=_numbers(run, file.stem)))
+    parts = [picture(run, file, _title(file), rows=_numbers(run, file.stem)) for file in files]
     return [Section("Figures", parts)] if parts else []
+
+
+def picture(
+    run: RunFiles, file: Path, title: str, caption: str = "", rows: pd.DataFrame | None = None
+) -> Part:
+    """Give a figure as SVG, or where that is too large as the PNG beside it.
+
+    Args:
+        run: whose figure.
+        file: SVG.
+        title: over it.
+        caption: under it.
+        rows: the numbers in it.
+    """
+    for form in (file, file.with_suffix(".png")):
+        if form.is_file() and form.stat().st_size <= MOST_BYTES:
+            return Picture(title, form, caption, rows)
+    return Note(f"{title}: {run.path / file.name} (too large for this page).")
+
+
+def _title(file: Path) -> str:
+    return file.stem.replace("_", " ").replace("-", ", ").capitalize()
 
 
 def _numbers(run: RunFiles, name: str) -> pd.DataFrame | None:

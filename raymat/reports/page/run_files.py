@@ -70,16 +70,16 @@ class RunFiles:
 
         Args:
             name: of the file.
-            columns: those to read of a Parquet file; None for all.
+            columns: those to read; None for all.
 
         Raises:
-            RunError: it is not there, or damaged.
+            RunError: it is not there, damaged, or lacks a column.
         """
         path = self.path / name
         try:
             if path.suffix == ".parquet":
                 return pd.read_parquet(path, columns=columns)
-            return pd.read_csv(path)
+            return pd.read_csv(path, usecols=columns)
         except FileNotFoundError as cause:
             raise RunError(f"{path} is not there") from cause
         except DAMAGE as cause:

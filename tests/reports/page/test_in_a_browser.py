@@ -10,6 +10,7 @@ import pytest
 from browser import WHY_NOT, Browser
 from comparison_run import write_run as write_comparison
 from conftest import PROJECT
+from contributions_run import write_contributions_run
 from explanation_run import write_finished as write_explanations
 from search_run import write_search_run
 
@@ -166,6 +167,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "classes": classes,
     "screen": screening,
     "explain": write_explanations,
+    "contributions": write_contributions_run,
     "compare": write_comparison,
 }
 
