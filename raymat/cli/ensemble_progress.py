@@ -129,3 +129,7 @@ class EnsembleProgress(LiveProgress):
     def _take_calibrating(self, event: "Event") -> None:
         del event
         self.phase = "scoring and calibrating"
+
+    def _take_mapping_latents(self, event: "Event") -> None:
+        del event
+        self.phase = "mapping the latent space"

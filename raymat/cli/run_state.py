@@ -197,6 +197,10 @@ class RunState:
             self.running.remove(number)
             self.walls.append(_seconds(event) - self.trials[number].started)
 
+    def _take_mapping_latents(self, event: Event) -> None:
+        del event
+        self.phase = "mapping the latent space"
+
     def _take_refit_started(self, event: Event) -> None:
         if event.get("role") == "winner":
             self.phase = f"training the winner again (trial {event['trial']}), then scoring"

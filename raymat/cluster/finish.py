@@ -14,8 +14,9 @@ from raymat.tracking.run_directory import RunDirectory
 from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
 from raymat.training.inputs import RunInputs
+from raymat.training.latent_map import keep_latent_map
 from raymat.training.metrics import bootstrap_mean_interval
-from raymat.training.model_files import save_model
+from raymat.training.model_files import TrainedModel, save_model
 from raymat.training.results import (
     FitResult,
     conclude,
@@ -60,7 +61,9 @@ def finish(
         pending["default"] = refit.start(default, "default")
     baselines = start_task(score_baselines, inputs)
     results: dict[str, FitResult] = {role: result_of(task, run) for role, task in pending.items()}
-    store_model(winner, space.configure(winner.values), results["winner"], inputs=inputs, run=run)
+    config = space.configure(winner.values)
+    model = store_model(winner, config, results["winner"], inputs=inputs, run=run)
+    keep_latent_map(model, data.features.find(model.view.table_config), inputs, run)
     _say_refitted(winner, results["winner"], run)
     metrics = _metrics(winner, results, inputs) | {"baselines": result_of(baselines)}
     run.write_json("metrics.json", metrics)
@@ -167,7 +170,7 @@ def store_model(
     *,
     inputs: RunInputs,
     run: RunDirectory,
-) -> None:
+) -> TrainedModel:
     """Write the model of a trial into `best/` of a run, and its predictions of all rows."""
     training = {
         "settings": config.training.model_dump(mode="json"),
@@ -181,6 +184,7 @@ def store_model(
     save_model(model, run.path / "best")
     with run.replacing("predictions.parquet") as path:
         prediction_table(inputs, result.predictions).to_parquet(path, index=False)
+    return model
 
 
 def _say_refitted(winner: TrialRecord, result: FitResult, run: RunDirectory) -> None:

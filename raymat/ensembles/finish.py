@@ -29,6 +29,7 @@ from raymat.errors import DataError
 from raymat.features.table import FeatureTable
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.inputs import RunInputs
+from raymat.training.latent_map import keep_latent_map
 from raymat.training.members import latent_vectors
 from raymat.training.metrics import validation_score
 from raymat.training.model_files import TrainedModel, load_model
@@ -68,7 +69,10 @@ def finish_ensemble(
         prediction_table(inputs, predictions, recalibrations).to_parquet(path, index=False)
     _write_curve(inputs, predictions, run)
     reference = load_model(run.path / MEMBERS / member_name(numbers[0]))
-    has_domain = _write_domain(reference, inputs, tables, run)
+    wanted = reference.view.table_config
+    table = next(table for table in tables if table.config.holds(wanted))
+    has_domain = _write_domain(reference, inputs, table, run)
+    keep_latent_map(reference, table, inputs, run)
     metrics = _metrics(record, inputs, predictions)
     metrics |= {} if selection is None else {"selection": selection}
     run.write_json("metrics.json", metrics)
@@ -150,15 +154,13 @@ def _write_curve(inputs: RunInputs, predictions: MemberPredictions, run: RunDire
 
 
 def _write_domain(
-    reference: TrainedModel, inputs: RunInputs, tables: Sequence[FeatureTable], run: RunDirectory
+    reference: TrainedModel, inputs: RunInputs, table: FeatureTable, run: RunDirectory
 ) -> bool:
     """Store where the training rows lie in the reference member's latents; say if it was possible.
 
     All training rows count, also those that the reference member did not learn from: the other
     members did.
     """
-    wanted = reference.view.table_config
-    table = next(table for table in tables if table.config.holds(wanted))
     latents = latent_vectors(reference, table, inputs.split.rows("train"))
     try:
         domain = LatentDomain.fit(latents.astype(np.float64))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from raymat.errors import DataError
 from raymat.reports.drawing import NAVY, ORANGE, PALE, number_points, save_figure
-from raymat.reports.planes import tsne_plane
+from raymat.training.planes import tsne_plane
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,7 +21,7 @@ from raymat.reports.drawing import (
 )
 from raymat.reports.number_text import n_decimals, with_minus
 from raymat.reports.periodic_table import draw_periodic_table
-from raymat.reports.planes import principal_plane, tsne_plane
+from raymat.training.planes import principal_plane, tsne_plane
 
 if TYPE_CHECKING:
     import pandas as pd

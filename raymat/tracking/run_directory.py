@@ -237,9 +237,13 @@ class _Replacing:
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
         if kind is None:
-            self.temporary.chmod(0o644)
-            self.temporary.replace(self.path)
-            return
+            try:
+                self.temporary.chmod(0o644)
+                self.temporary.replace(self.path)
+            except OSError as cause:
+                error = cause
+            else:
+                return
         self.temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise _cannot_write(self.path.parent, error) from error

@@ -20,7 +20,8 @@ from raymat.training.device import choose_device, prepare_process
 from raymat.training.fit import EpochMetrics, FitData
 from raymat.training.forecast import slow_fit_warning
 from raymat.training.inputs import ClassRule, RunInputs, leave_out, load_inputs
-from raymat.training.model_files import save_model
+from raymat.training.latent_map import keep_latent_map
+from raymat.training.model_files import TrainedModel, save_model
 from raymat.training.results import (
     FitResult,
     conclude,
@@ -126,7 +127,7 @@ def _run(request: TrainRequest, run: RunDirectory) -> dict[str, Any]:
         run.emit("warning", text=text)
     training = _Training(request, config, run)
     result = training.train(data, device)
-    return _finish(result, training, inputs)
+    return _finish(result, training, inputs, table)
 
 
 def _find_table(config: TrialConfig, inputs: RunInputs, run: RunDirectory) -> FeatureTable:
@@ -191,13 +192,16 @@ class _Training:
         self.run.emit(event, durable=event == "trial_ended", **values)
 
 
-def _finish(result: FitResult, training: _Training, inputs: RunInputs) -> dict[str, Any]:
+def _finish(
+    result: FitResult, training: _Training, inputs: RunInputs, table: FeatureTable
+) -> dict[str, Any]:
     run, request = training.run, training.request
     write_study_tables(training.study, run)
     _write_config(training)
-    _write_model(result, training, inputs)
+    model = _write_model(result, training, inputs)
     with run.replacing("predictions.parquet") as path:
         prediction_table(inputs, result.predictions).to_parquet(path, index=False)
+    keep_latent_map(model, table, inputs, run)
     metrics: dict[str, Any] = {
         "target": inputs.prop.name,
         "unit": inputs.prop.unit,
@@ -225,7 +229,7 @@ def _write_config(training: _Training) -> None:
     write_best_yaml(content, f"From {request.config_path}.", training.run)
 
 
-def _write_model(result: FitResult, training: _Training, inputs: RunInputs) -> None:
+def _write_model(result: FitResult, training: _Training, inputs: RunInputs) -> TrainedModel:
     config = training.config
     facts = {
         "settings": config.training.model_dump(mode="json"),
@@ -236,3 +240,4 @@ def _write_model(result: FitResult, training: _Training, inputs: RunInputs) -> N
     }
     model = to_trained_model(config.model, config.architecture, result, inputs, facts)
     save_model(model, training.run.path / "best")
+    return model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raymat.reports.planes import principal_plane, tsne_plane
+from raymat.training.planes import principal_plane, tsne_plane
 
 
 def test_directions_of_most_variance() -> None:
