@@ -21,6 +21,7 @@ from raymat.reports.page import (
     ensemble,
     explanations,
     facts,
+    latent_space,
     log_warnings,
     pictures,
     screening,
@@ -39,10 +40,10 @@ _DIGITS = 6  # of a number in the page; files have them all
 Maker = Callable[[RunFiles], list[Section]]
 # What the page of each command says, in this order.
 MAKERS: dict[str, tuple[Maker, ...]] = {
-    "tune": (winner.sections, search.sections),
+    "tune": (winner.sections, latent_space.sections, search.sections),
     "compare-cell": (winner.sections, search.sections),
-    "train": (winner.sections, search.sections),
-    "ensemble": (winner.sections, ensemble.sections),
+    "train": (winner.sections, latent_space.sections, search.sections),
+    "ensemble": (winner.sections, latent_space.sections, ensemble.sections),
     "screen": (screening.sections,),
     "explain": (explanations.sections,),
     "contributions": (contributions.sections,),

@@ -24,7 +24,23 @@ def chart(title: str, drawn: alt.TopLevelMixin, rows: pd.DataFrame, caption: str
     with alt.data_transformers.enable("default", max_rows=None):
         spec = drawn.to_dict(validate=False)  # a test of every chart, in a browser, is the check
     spec.pop("config", None)  # the page has its own, one for light and one for dark
+    if any(param.get("bind") == "scales" for param in spec.get("params", ())):
+        _clip(spec)  # else marks would wander out of the frame
     return Chart(title, spec, rows, caption)
+
+
+def zoomable(drawn: alt.Chart | alt.LayerChart | alt.FacetChart) -> alt.TopLevelMixin:
+    """Let the reader drag a chart, and enlarge it; the wheel alone still scrolls the page."""
+    wheel = "wheel![event.ctrlKey || event.metaKey]"  # a pinch of a touchpad says ctrlKey, too
+    zoom = alt.selection_interval(name="zoom", bind="scales", zoom=wheel)
+    zoomed: alt.TopLevelMixin = drawn.add_params(zoom)
+    return zoomed
+
+
+def _clip(spec: dict[str, Any]) -> None:
+    for layer in spec.get("layer", [spec]):
+        mark = layer["mark"]
+        layer["mark"] = {**({"type": mark} if isinstance(mark, str) else mark), "clip": True}
 
 
 def base() -> alt.Chart:
@@ -79,7 +95,7 @@ def parity(
     )
     return chart(
         "Predictions of the test rows",
-        (diagonal + points).properties(width=WIDTH, height=420),
+        zoomable((diagonal + points).properties(width=WIDTH, height=420)),
         rows[shown_columns],
         "Every point is a crystal that neither training nor selection saw; the line is a perfect"
         " prediction.",

@@ -217,7 +217,7 @@ def cost_chart(summary: pd.DataFrame) -> Chart | None:
         f"Means over the repetitions; the {corner} left corner is the best. Seconds of the training"
         " steps alone, measured while other trainings shared the machine, without the search."
     )
-    return charts.chart("Training time and score", drawn, table, caption)
+    return charts.chart("Training time and score", charts.zoomable(drawn), table, caption)
 
 
 def curve_chart(summary: pd.DataFrame) -> Chart | None:

@@ -15,6 +15,7 @@ from raymat.reports.page.run_files import RunFiles
 from raymat.tuning.study import Study
 
 MOST_CURVES = 200  # trials whose curves are drawn: the best, and others at equal distances
+_FEW = 20  # scores that are all drawn, also a diverged one
 _STATUS = {
     "complete": "#0072b2",
     "stopped": "#e69f00",
@@ -103,10 +104,10 @@ def _curves(curves: pd.DataFrame, trials: pd.DataFrame, study: Study, label: str
     rows = rows.assign(is_best=rows["trial_id"] == best)
     drawn = (
         charts.base()
-        .mark_line(clip=True)
+        .mark_line(point=bool(rows["epoch"].max() == 1))
         .encode(
             x=alt.X("epoch:Q", title="epoch"),
-            y=alt.Y(**charts.quantity(score, label, **_zoom(rows[score]))),
+            y=alt.Y(**charts.quantity(score, label, **_without_worst(rows[score]))),
             detail="trial_id:N",
             color=_status_color(),
             size=alt.condition("datum.is_best", alt.value(3), alt.value(0.8)),
@@ -117,7 +118,7 @@ def _curves(curves: pd.DataFrame, trials: pd.DataFrame, study: Study, label: str
     left_out = len(trials) - len(kept)
     of_all = f" {left_out:,} other trials are in the leaderboard only." if left_out > 0 else ""
     caption = f"One line for each trial; the best is thick.{of_all}"
-    return charts.chart("Learning curves", drawn, rows, caption)
+    return charts.chart("Learning curves", charts.zoomable(drawn), rows, caption)
 
 
 def _drawn_trials(trials: pd.DataFrame, study: Study) -> set[str]:
@@ -137,7 +138,7 @@ def _progress(trials: pd.DataFrame, study: Study, label: str) -> Chart:
     running = rows[score].cummax() if study.task == "classification" else rows[score].cummin()
     rows = rows.assign(best_so_far=running.ffill())
     shown = charts.base()
-    scale = _zoom(rows[score])
+    scale = _without_worst(rows[score])
     points = shown.mark_circle(size=36, clip=True).encode(
         x=alt.X("trial:Q", title="trial"),
         y=alt.Y(**charts.quantity(score, label, **scale)),
@@ -149,7 +150,10 @@ def _progress(trials: pd.DataFrame, study: Study, label: str) -> Chart:
     )
     drawn = (line + points).properties(width=charts.WIDTH, height=charts.HEIGHT)
     return charts.chart(
-        "Course of the search", drawn, rows, "The line is the best score up to each trial."
+        "Course of the search",
+        charts.zoomable(drawn),
+        rows,
+        "The line is the best score up to each trial.",
     )
 
 
@@ -246,11 +250,11 @@ def _status_color() -> alt.Color:
     return alt.Color("status:N", title=None, scale=scale)
 
 
-def _zoom(scores: "pd.Series[float]") -> dict[str, Any]:
-    """Leave out the worst twentieth: a diverging trial would hide all others."""
+def _without_worst(scores: "pd.Series[float]") -> dict[str, Any]:
+    """Leave out the worst twentieth of many, which would hide all others; give one some room."""
     values = scores.dropna().to_numpy()
-    if len(values) <= 20:
+    if len(values) <= _FEW and len(np.unique(values)) != 1:
         return {}
     low, high = np.quantile(values, [0.0, 0.95])
-    margin = 0.05 * (high - low or 1.0)
+    margin = 0.05 * (high - low or abs(high) or 1.0)
     return {"domain": [float(low - margin), float(high + margin)]}

@@ -209,7 +209,7 @@ def _spread_chart(table: pd.DataFrame, palette: dict[str, str], unit: str) -> Ch
         _diagonal("std", "error", ends),
         lines.encode(**place, **looks, tooltip=charts.tips(table, "kind", "std", "error")),
     ]
-    drawn = alt.layer(*layers).properties(width=charts.WIDTH, height=380)
+    drawn = charts.zoomable(alt.layer(*layers).properties(width=charts.WIDTH, height=380))
     return charts.chart("Error against spread", drawn, table, _BINS)
 
 

@@ -113,7 +113,7 @@ def _diagram(table: pd.DataFrame) -> Chart:
         *_boundaries(min(0.999, right)),
         others.encode(x=x, y=y, color=share, shape=shape, tooltip=tips),
     ]
-    drawn = alt.layer(*layers).properties(width=charts.WIDTH, height=520)
+    drawn = charts.zoomable(alt.layer(*layers).properties(width=charts.WIDTH, height=520))
     return charts.chart(
         "Stability diagram",
         drawn,

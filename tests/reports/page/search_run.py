@@ -83,6 +83,9 @@ def _finish(run: RunDirectory, rng: np.random.Generator, n_test: int, formula: s
         }
     )
     predictions.to_parquet(run.path / "predictions.parquet", index=False)
+    places = rng.normal(size=(2, 2 * n_test)).astype(np.float32)
+    latents = predictions[["material_id", "part"]].assign(x=places[0], y=places[1])
+    latents.to_parquet(run.path / "latent_map.parquet", index=False)
     run.write_json("metrics.json", _metrics(predictions))
     run.emit("search_ended")
 

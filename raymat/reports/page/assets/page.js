@@ -83,6 +83,12 @@
         : await views[id].toImageURL("png", 2);
       download(`${nameOf(part)}.${type}`, "", url.startsWith("data:") ? url : await (await fetch(url)).blob());
     };
+    if (part.spec.params?.some((param) => param.bind === "scales")) {
+      button(tools, "whole chart", () => draw(id));
+      const hint = document.createElement("span");
+      hint.textContent = "drag to move, Ctrl + wheel or pinch to zoom";
+      tools.append(hint);
+    }
     button(tools, "SVG", () => image("svg"));
     button(tools, "PNG", () => image("png"));
   }
