@@ -1,5 +1,8 @@
 """Charts in Vega-Lite: what all of them share, and the kinds that several pages draw."""
 
+import json
+import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
@@ -9,6 +12,7 @@ from raymat.reports.page.parts import Chart
 
 WIDTH, HEIGHT = "container", 300
 ROW_HEIGHT = 26  # of a bar with a name beside it
+_NAME_WIDTH, _LINE_HEIGHT = 34, 13  # characters and pixels of a line of a long name
 MOST_POINTS = 20_000  # of one chart; a browser draws more only slowly
 
 
@@ -54,6 +58,19 @@ def quantity(column: str, title: str, **options: Any) -> dict[str, Any]:
     return {"field": column, "type": "quantitative", "title": title, "scale": scale}
 
 
+def names(column: str, values: Iterable[str]) -> tuple[alt.Y, int]:
+    """Give the channel of long names, each in as many lines as it needs, and a row's height.
+
+    Args:
+        column: that holds them.
+        values: all of them, from the top.
+    """
+    lines = {value: textwrap.wrap(value, _NAME_WIDTH) or [value] for value in values}
+    axis = alt.Axis(labelExpr=f"{json.dumps(lines)}[datum.label]", labelLimit=0)
+    height = max(ROW_HEIGHT, _LINE_HEIGHT * max(map(len, lines.values()), default=1) + 6)
+    return alt.Y(f"{column}:N", sort=list(lines), title=None, axis=axis), height
+
+
 def tips(rows: pd.DataFrame, *columns: str) -> list[alt.Tooltip]:
     """Give what is shown when the pointer rests on a mark."""
     numeric = {name: pd.api.types.is_numeric_dtype(rows[name]) for name in columns}
@@ -80,14 +97,17 @@ def parity(
         float(min(rows["target"].min(), rows["prediction"].min())),
         float(max(rows["target"].max(), rows["prediction"].max())),
     ]
+    room = 0.02 * (ends[1] - ends[0])
+    frame = [ends[0] - room, ends[1] + room]
     shown, shown_columns = base(), [id_column, "target", "prediction", *([color] if color else [])]
     points = shown.mark_circle(size=24, opacity=0.5).encode(
-        x=alt.X(**quantity("target", label, domain=ends)),
-        y=alt.Y(**quantity("prediction", f"predicted {label}", domain=ends)),
+        x=alt.X(**quantity("target", label, domain=frame, nice=False)),
+        y=alt.Y(**quantity("prediction", f"predicted {label}", domain=frame, nice=False)),
         tooltip=tips(rows, *shown_columns),
     )
     if color:
-        points = points.encode(color=_spread_color(rows, color, label))
+        outlined = points.mark_circle(size=24, opacity=0.7, stroke="#808080", strokeWidth=0.3)
+        points = outlined.encode(color=_spread_color(rows, color, label))
         rows = rows.sort_values(color)  # the least certain on top
     line = alt.Chart(alt.InlineData(values=[{"end": end} for end in ends]))
     diagonal = line.mark_line(strokeDash=[4, 4], color="gray", opacity=1).encode(

@@ -114,7 +114,7 @@ def edge_chart(found: Findings, labels: LabelKind) -> Chart:
     heads = [{"place": 1 + c * second + n // 2, "text": words[c], "b": 1} for c in CLASSES]
     titles = (
         alt.Chart(alt.InlineData(values=heads))
-        .mark_text(fontSize=13, fontWeight="bold", color="gray", baseline="top")
+        .mark_text(fontSize=13, fontWeight="bold", baseline="top")
         .encode(x=x, y=alt.Y("b:O"), text="text:N")
     )
     drawn = (cells + titles).properties(width=charts.WIDTH, height=_ROW_HEIGHT[labels] * n)

@@ -16,6 +16,7 @@ from raymat.training.latent_map import LATENT_MAP
 _PLACES = ["material_id", "part", "x", "y"]
 _SHAPES = {"train": "circle", "validation": "diamond", "test": "triangle-up"}
 _SIZES = {"train": 18, "validation": 22, "test": 40}  # square pixels
+_EDGE = 8  # pixels beside the outermost crystals
 _FULL_SIZE = 700  # crystals of a map below which they are drawn larger
 _TAIL = 0.02  # share of the crystals beyond each end of the colors: a few would take them all
 _TIPS = ("material_id", "part", "target", "prediction", "error")
@@ -94,10 +95,10 @@ def _map(rows: pd.DataFrame, title: str, color: alt.Color, caption: str) -> Char
     axis = alt.Axis(labels=False, ticks=False, grid=False)
     drawn = (
         charts.base()
-        .mark_point(filled=True, strokeWidth=0)
+        .mark_point(filled=True, stroke="#808080", strokeWidth=0.4)
         .encode(
-            x=alt.X(**charts.quantity("x", "t-SNE 1"), axis=axis),
-            y=alt.Y(**charts.quantity("y", "t-SNE 2"), axis=axis),
+            x=alt.X(**charts.quantity("x", "t-SNE 1", padding=_EDGE), axis=axis),
+            y=alt.Y(**charts.quantity("y", "t-SNE 2", padding=_EDGE), axis=axis),
             color=color,
             shape=alt.Shape("part:N", scale=shapes, sort=parts, legend=legend),
             size=alt.Size("part:N", scale=sizes, sort=parts, legend=legend),

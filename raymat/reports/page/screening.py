@@ -113,16 +113,17 @@ def _reasons(metrics: dict[str, Any]) -> Iterator[Part]:
 def reason_chart(table: pd.DataFrame) -> Chart:
     """Draw how many candidates were excluded for each reason, the most frequent first."""
     rows = table.loc[table["excluded"] > 0, ["reason", "excluded"]].head(_MOST_REASONS)
+    y, height = charts.names("reason", rows["reason"])
     drawn = (
         charts.base()
         .mark_bar()
         .encode(
             x=alt.X("excluded:Q", title="candidates", axis=alt.Axis(format=",d", tickMinStep=1)),
-            y=alt.Y("reason:N", sort=None, title=None),
+            y=y,
             tooltip=charts.tips(rows, "reason", "excluded"),
         )
+        .properties(height=height * len(rows))
     )
-    drawn = drawn.properties(width=charts.WIDTH, height=26 * len(rows))
     return charts.chart("Why candidates were excluded", drawn, rows)
 
 

@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 _COLORS = (SKY, AMBER, GREEN, "#cc79a7", "#8a8a8a")
 _BINS = 50
 _TAIL = 0.002  # share of the candidates at each end that a histogram may leave out
-_DECADES = 30.0  # above this ratio of the ends the bins are those of a logarithm
+# Above these ratios of the ends, without the tails and with them, bins are those of a logarithm.
+_WIDE, _WIDE_WITH_TAILS = 30.0, 100.0
 _END = "_deviation"
 _FEW = 20  # candidates in the fullest bin, below which counts need no logarithm
 # What a value is compared with, and the word for it.
@@ -108,7 +109,7 @@ def _intervals(
     points = shown.mark_point(filled=True, size=55, opacity=1).encode(
         x=alt.X("value:Q", title=title), y=y, tooltip=charts.tips(rows, *columns), **shift, **looks
     )
-    return alt.layer(bars, points).properties(width=charts.WIDTH, height=26 * n)
+    return alt.layer(bars, points).properties(width=charts.WIDTH, height=charts.ROW_HEIGHT * n)
 
 
 # --- all of them ---------------------------------------------------------------------------------
@@ -141,8 +142,9 @@ def distributions(
 def _edges(values: Floats, mark: float | None) -> Floats:
     """Give the edges of the bins, one of them at `mark`; a few outliers are left out."""
     low, high = (float(v) for v in np.quantile(values, [_TAIL, 1 - _TAIL]))
-    if values.min() > 0 and high > _DECADES * low:
-        return np.geomspace(0.999 * float(values.min()), 1.001 * float(values.max()), _BINS + 1)
+    if _spans_decades(values, low, high):
+        ends = float(values[values > 0].min()), float(values.max())
+        return np.geomspace(0.999 * ends[0], 1.001 * ends[1], _BINS + 1)
     low, high = (float(values.min()), high) if mark == 0 else (low, high)
     if mark is not None:
         low, high = min(low, mark), max(high, mark)
@@ -151,6 +153,14 @@ def _edges(values: Floats, mark: float | None) -> Floats:
     return start + width * np.arange(
         np.floor((low - start) / width), np.ceil((high - start) / width) + 1
     )
+
+
+def _spans_decades(values: Floats, low: float, high: float) -> bool:
+    """Say whether a logarithm shows values best; `low` and `high` are their ends without tails."""
+    if low <= 0:
+        return False
+    smallest = float(values[values > 0].min())
+    return high > _WIDE * low or float(values.max()) > _WIDE_WITH_TAILS * smallest
 
 
 def _say_values(name: str, values: Floats, edges: Floats) -> str:

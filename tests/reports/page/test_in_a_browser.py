@@ -12,6 +12,7 @@ from comparison_run import write_run as write_comparison
 from conftest import PROJECT
 from contributions_run import write_contributions_run
 from explanation_run import write_finished as write_explanations
+from explanation_run import write_series
 from search_run import write_search_run
 
 sys.path.append(str(PROJECT / "tests" / "reports"))
@@ -156,6 +157,17 @@ def screening(folder: Path) -> None:
     (folder / "metrics.json").write_text(json.dumps({"candidates": 407, "ranked": 400}))
 
 
+def series(folder: Path) -> None:
+    write_series(folder, "band_gap", "formation_energy_per_atom", "efermi")
+
+
+def comparison(folder: Path) -> None:
+    """Two of its cells are there as runs of their own."""
+    write_comparison(folder)
+    for name in ("log10_K_VRH-r0-nall-cgcnn-tuned", "log10_K_VRH-r1-nall-cgcnn-tuned"):
+        write_search_run(folder / "cells" / name)
+
+
 def write_header(folder: Path, command: str, **others: object) -> None:
     header = {"command": command, "status": "complete", **others}
     (folder / "run.json").write_text(json.dumps(header), encoding="utf-8")
@@ -168,7 +180,8 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "screen": screening,
     "explain": write_explanations,
     "contributions": write_contributions_run,
-    "compare": write_comparison,
+    "series": series,
+    "compare": comparison,
 }
 
 

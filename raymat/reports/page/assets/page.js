@@ -5,6 +5,7 @@
   const PAGE = 50; // rows of a table at a time
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const views = {}; // id -> Vega view, also for tests of the page
+  const begun = new Set(); // ids of charts whose drawing has begun
   window.raymat = { data, views };
 
   const objects = ({ columns, rows }) =>
@@ -21,14 +22,16 @@
       font: "system-ui, sans-serif",
       view: { stroke: null },
       axis: { ...text, gridColor: line, domainColor: line, tickColor: line, labelLimit: 260 },
-      legend: { ...text, orient: "bottom", titleLimit: 400, layout: { bottom: { direction: beside } } },
+      legend: {
+        ...text, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
+        orient: "bottom", titleLimit: 400, layout: { bottom: { direction: beside } },
+      },
       axisXQuantitative: { tickCount: 8 },
       axisYQuantitative: { tickCount: 6 },
       header: text,
       rule: { color: ink },
       text: { color: ink },
       title: { color: ink },
-      text: { color: ink },
       mark: { color: dark.matches ? "#7cc0e8" : "#16425b" },
     };
   }
@@ -62,6 +65,7 @@
   const nameOf = (part) => part.title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
 
   async function draw(id) {
+    begun.add(id);
     const part = data[id];
     const holder = document.querySelector(`#${id} .content`);
     const spec = { ...part.spec, config: config(), datasets: { ...part.spec.datasets, rows: objects(part) } };
@@ -199,17 +203,23 @@
     }
   }
 
-  // A chart is drawn when it comes near, so that a long page opens at once.
+  // A chart is drawn when it comes near, so that a long page opens at once, and the others when there
+  // is nothing else to do, so that all of them are there when it is printed.
+  const whenIdle = window.requestIdleCallback ?? ((action) => setTimeout(action, 50));
+  const drawRest = async () => {
+    const id = charts.find((name) => !begun.has(name));
+    if (id) { await draw(id); whenIdle(drawRest); }
+  };
   const watcher = new IntersectionObserver((seen) => {
     for (const entry of seen) {
       if (entry.isIntersecting) {
         watcher.unobserve(entry.target);
-        draw(entry.target.id);
+        if (!begun.has(entry.target.id)) draw(entry.target.id);
       }
     }
   }, { rootMargin: "400px" });
   charts.forEach((id) => watcher.observe(document.getElementById(id)));
+  window.addEventListener("load", () => whenIdle(drawRest));
   window.raymat.drawAll = () => Promise.all(charts.filter((id) => !views[id]).map(draw));
   dark.addEventListener("change", () => Object.keys(views).forEach(draw));
-  window.addEventListener("beforeprint", () => { window.raymat.drawAll(); });
 })();
