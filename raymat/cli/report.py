@@ -79,9 +79,29 @@ def _project(runs: list[Path], mode: Literal["offline", "online"], title: str) -
 
 
 def _check_out(out: Path) -> None:
+    """Refuse what is no place for a page, before runs are read; only an older page is replaced.
+
+    Raises:
+        ConfigError: it is.
+    """
+    folder = out.absolute().parent
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file, such as {out / DEFAULT_PAGE}")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--out {out}: the folder {out.absolute().parent} does not exist; make it"
-        )
+    if not folder.exists():
+        raise ConfigError(f"--out {out}: the folder {folder} does not exist; make it")
+    if not folder.is_dir():
+        raise ConfigError(f"--out {out}: the folder {folder} is no folder; choose another place")
+    if out.exists() and not _is_page(out):
+        raise ConfigError(f"--out {out}: is there and is no page; choose another name")
+
+
+def _is_page(path: Path) -> bool:
+    from raymat.reports.page.build import FIRST_WORDS
+
+    try:
+        if not path.is_file():  # such as a device
+            return False
+        with path.open("rb") as file:
+            return file.read(len(FIRST_WORDS)) == FIRST_WORDS
+    except OSError:
+        return False

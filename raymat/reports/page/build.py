@@ -35,6 +35,7 @@ from raymat.reports.run_status import read_status
 
 _ASSETS = Path(__file__).parent / "assets"
 _VEGA_LITE = "6.4"  # that of Altair
+FIRST_WORDS = b"<!doctype html>"  # of every page
 _DIGITS = 6  # of a number in the page; files have them all
 
 Maker = Callable[[RunFiles], list[Section]]

@@ -1,6 +1,7 @@
 """The page of a screening: its charts hold the numbers of the files, by whatever criterion."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ sys.path.append(str(PROJECT / "tests" / "reports"))
 
 from screening_run import as_dft, lithium_table, write_screening_run
 
-from raymat.reports.page import screening, stability
+from raymat.reports.page import screening, screening_charts, stability
 from raymat.reports.page.build import build_page
 from raymat.reports.page.parts import Chart, Note, Picture
 from raymat.screening.lithium_interface import LITHIUM_SHEAR_GPA
@@ -256,3 +257,39 @@ def test_no_chart_has_a_number_that_json_cannot_say(finished: Path) -> None:
     for chart in (p for p in parts_once(finished) if isinstance(p, Chart)):
         numbers = chart.rows.select_dtypes("number")
         assert not np.isinf(numbers.to_numpy(np.float64)).any(), chart.title
+
+
+@pytest.mark.parametrize(
+    ("values", "is_log"),
+    [
+        (np.linspace(1.0, 20.0, 500), False),
+        (np.geomspace(1.0, 40.0, 500), True),
+        (np.append(np.linspace(1.0, 20.0, 2000), 400.0), True),  # one far out, as of a soft solid
+        (np.append(np.geomspace(1.0, 40.0, 2000), 0.0), True),  # one that a logarithm cannot show
+        (
+            np.append(np.geomspace(1.0, 400.0, 100), np.zeros(9)),
+            False,
+        ),  # as many cannot be left out
+        (np.linspace(-1.0, 400.0, 500), False),
+    ],
+)
+def test_values_over_decades_are_drawn_on_a_logarithm(values: np.ndarray, is_log: bool) -> None:
+    table = pd.DataFrame({"lambda_crit_nm": values, "lambda_crit_nm_std": 0.1})
+    (chart,) = screening_charts.distributions(table, [], ["lambda_crit_nm"], {})
+    x = chart.spec["layer"][0]["encoding"]["x"]
+    assert (x["scale"].get("type") == "log") == is_log
+    shown = int(chart.rows["candidates"].sum())
+    told = re.search(r"([\d,]+) lie outside", chart.caption)
+    assert shown + (int(told[1].replace(",", "")) if told else 0) == len(values)
+
+
+def test_long_reasons_have_room() -> None:
+    long = "an element of which the training crystals of both ensembles have none"
+    table = pd.DataFrame({"reason": [long, "metallic"], "excluded": [3, 2]})
+    chart = screening.reason_chart(table)
+    axis = chart.spec["encoding"]["y"]["axis"]
+    assert axis["labelLimit"] == 0
+    lines = json.loads(axis["labelExpr"].removesuffix("[datum.label]"))
+    assert " ".join(lines[long]) == long
+    assert lines["metallic"] == ["metallic"]
+    assert chart.spec["height"] > 2 * 26
