@@ -96,7 +96,7 @@ def _check_out(out: Path) -> None:
 
 
 def _is_page(path: Path) -> bool:
-    from raymat.reports.page.build import FIRST_WORDS
+    from raymat.reports.page.render import FIRST_WORDS
 
     try:
         if not path.is_file():  # such as a device

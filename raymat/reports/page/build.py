@@ -4,15 +4,9 @@ The page carries everything: its style, its script, the library that draws (Vega
 and the numbers. A part that cannot be read is told where it would stand, and the rest is shown.
 """
 
-import base64
-import json
-import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from raymat.errors import RaymatError
 from raymat.reports.page import (
@@ -28,15 +22,11 @@ from raymat.reports.page import (
     search,
     winner,
 )
-from raymat.reports.page.attempts import has_warning, told_once, warning
-from raymat.reports.page.parts import Chart, Note, Part, Picture, RunView, Section, Table
+from raymat.reports.page.failing_parts import has_warning, told_once, warning
+from raymat.reports.page.parts import Note, RunView, Section
+from raymat.reports.page.render import render
 from raymat.reports.page.run_files import DAMAGE, RunFiles
 from raymat.reports.run_status import read_status
-
-_ASSETS = Path(__file__).parent / "assets"
-_VEGA_LITE = "6.4"  # that of Altair
-FIRST_WORDS = b"<!doctype html>"  # of every page
-_DIGITS = 6  # of a number in the page; files have them all
 
 Maker = Callable[[RunFiles], list[Section]]
 # What the page of each command says, in this order.
@@ -114,88 +104,3 @@ def _headline(path: Path) -> str:
         return ""
     counted = f"{status.done:,} of {status.total:,} {status.word}" if status.total else ""
     return "; ".join(text for text in (status.headline, status.best, counted) if text)
-
-
-def render(views: list[RunView], title: str) -> str:
-    """Give the HTML of some views."""
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(_ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["kind"] = lambda part: type(part).__name__.lower()
-    environment.filters["image"] = _image
-    environment.filters["identity"] = id
-    numbered = _number_parts(views)
-    has_charts = any(isinstance(part, Chart) for part in numbered.values())
-    return environment.get_template("page.html").render(
-        title=title,
-        views=views,
-        ids={id(part): key for key, part in numbered.items()},
-        data=_as_script({key: _content(part) for key, part in numbered.items()}),
-        style=(_ASSETS / "page.css").read_text(encoding="utf-8"),
-        script=(_ASSETS / "page.js").read_text(encoding="utf-8"),
-        vega=_vega() if has_charts else "",
-    )
-
-
-def _vega() -> str:
-    """Give the script that draws Vega-Lite charts."""
-    import vl_convert
-
-    everything = "window.vegaEmbed = vegaEmbed;"
-    return str(vl_convert.javascript_bundle(everything, vl_version=_VEGA_LITE))
-
-
-def _number_parts(views: list[RunView]) -> dict[str, Part]:
-    parts = (part for view in views for section in view.sections for part in section.parts)
-    return {f"part-{number}": part for number, part in enumerate(parts)}
-
-
-def _content(part: Part) -> dict[str, Any]:
-    """Give what the script needs of a part."""
-    if isinstance(part, Note):
-        return {}
-    rows = getattr(part, "rows", None)
-    content = {} if rows is None else _rows(rows, _in_table if isinstance(part, Table) else _plain)
-    if isinstance(part, Chart):
-        return {**content, "title": part.title, "spec": part.spec}
-    return {**content, "title": part.title, "table": isinstance(part, Table)}
-
-
-def _rows(table: pd.DataFrame, say: Callable[[Any], Any]) -> dict[str, Any]:
-    """Give a table as columns and rows; what JSON has no word for becomes null."""
-    return {
-        "columns": [str(name) for name in table],
-        "rows": [[say(value) for value in row] for row in table.itertuples(index=False)],
-    }
-
-
-def _in_table(value: Any) -> Any:
-    """Give a value as a table has it: what has no bound is told from what is not known."""
-    is_infinite = isinstance(value, float) and math.isinf(value)
-    return f"{value:g}" if is_infinite else _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-    if value is pd.NaT or value is pd.NA:
-        return None
-    return str(value)
-
-
-def _as_script(content: Any) -> str:
-    """Give JSON that may stand inside a script element: no text can end it."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _image(part: Picture) -> str:
-    data = base64.b64encode(part.file.read_bytes()).decode("ascii")
-    kind = "png" if part.file.suffix == ".png" else "svg+xml"
-    return f"data:image/{kind};base64,{data}"

@@ -12,16 +12,11 @@ from raymat.reports.comparison_statistics import (
     learning_curve_fit,
     summarise,
 )
-from raymat.reports.page.attempts import parts_or_note
-from raymat.reports.page.comparison_charts import (
-    cost_chart,
-    curve_chart,
-    gain_chart,
-    pair_chart,
-    score_chart,
-    with_unit,
-)
+from raymat.reports.drawing import with_unit
+from raymat.reports.page.comparison_charts import gain_chart, pair_chart, score_chart
+from raymat.reports.page.comparison_costs import cost_chart, curve_chart
 from raymat.reports.page.comparison_text import REPORT, how_to_read, of_property
+from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.partial_files import whole_rows
 from raymat.reports.page.parts import Note, Part, Section, Table
 from raymat.reports.page.run_files import RunFiles

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raymat.reports.drawing import ORANGE
+from raymat.reports.drawing import ORANGE, with_unit
 from raymat.reports.page import charts
-from raymat.reports.page.attempts import parts_or_note
-from raymat.reports.page.labels import with_unit
+from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Chart, Note, Part, Section, Table
 from raymat.reports.page.pictures import picture
 from raymat.reports.page.run_files import RunFiles

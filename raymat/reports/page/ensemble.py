@@ -7,9 +7,9 @@ import pandas as pd
 
 from raymat.ensembles.record import MEMBER_STARTED, EnsembleRecord
 from raymat.errors import RunError
+from raymat.reports.drawing import with_unit
 from raymat.reports.page import charts
-from raymat.reports.page.attempts import parts_or_note, warning
-from raymat.reports.page.labels import with_unit
+from raymat.reports.page.failing_parts import parts_or_note, warning
 from raymat.reports.page.member_curve import member_curve
 from raymat.reports.page.parts import Chart, Note, Part, Section, Table
 from raymat.reports.page.run_files import RunFiles

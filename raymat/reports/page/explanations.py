@@ -9,9 +9,9 @@ from raymat.errors import RunError
 from raymat.explain.generate import SURE
 from raymat.explain.scores import FEWEST_RIGHT
 from raymat.features.coarse_graphs import LABEL_KINDS, LabelKind
-from raymat.reports.page.attempts import parts_or_note
 from raymat.reports.page.explanation_charts import edge_chart, label_chart
 from raymat.reports.page.explanation_findings import Findings, read_findings
+from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Note, Part, Picture, Section, Table
 from raymat.reports.page.pictures import MOST_BYTES
 from raymat.reports.page.run_files import DAMAGE, RunFiles

@@ -3,6 +3,7 @@
 from typing import Any
 
 from raymat.errors import RunError
+from raymat.reports.drawing import with_unit
 from raymat.reports.page.parts import Section, Table
 from raymat.reports.page.run_files import RunFiles
 
@@ -19,7 +20,7 @@ def facts(run: RunFiles) -> dict[str, str]:
         "status": header.get("status"),
         "begun": header.get("started"),
         "ended": header.get("ended"),
-        "target": _with_unit(header),
+        "target": with_unit(header.get("target", ""), header.get("unit", "")),
         "model": (header.get("arguments") or {}).get("model"),
         "data": _data(data),
         "split": _split(header.get("split") or {}),
@@ -47,11 +48,6 @@ def sections(run: RunFiles) -> list[Section]:
     more = len(rejected) - MOST_REJECTED
     caption = f"and {more:,} more in rejected.csv" if more > 0 else ""
     return [Section("Rejected rows", [Table("Rejected", rejected.head(MOST_REJECTED), caption)])]
-
-
-def _with_unit(header: dict[str, Any]) -> str:
-    unit = header.get("unit")
-    return f"{header.get('target', '')}{f' ({unit})' if unit else ''}"
 
 
 def _data(data: dict[str, Any]) -> str:

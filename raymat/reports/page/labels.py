@@ -5,6 +5,8 @@ from typing import Any
 
 import altair as alt
 
+from raymat.reports.drawing import with_unit
+
 _ROUND_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _CHI = "kJ mol⁻¹ nm⁻¹"
 # Columns of the lithium-metal criterion, in the words of its papers.
@@ -20,11 +22,6 @@ _NAMES = {
 }
 # Ending of a column's name -> its unit.
 _UNITS = {"gpa": "GPa", "nm": "nm", "ev": "eV", "k": "K", "ev_per_atom": "eV/atom"}
-
-
-def with_unit(name: str, unit: str) -> str:
-    """Give ``name (unit)``, or the name of a pure number."""
-    return f"{name} ({unit})" if unit else name
 
 
 def column_label(column: str, units: Mapping[str, str] | None = None) -> str:

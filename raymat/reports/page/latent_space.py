@@ -6,9 +6,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from raymat.reports.drawing import with_unit
 from raymat.reports.page import charts
-from raymat.reports.page.attempts import parts_or_note
-from raymat.reports.page.labels import with_unit
+from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Chart, Part, Section
 from raymat.reports.page.run_files import RunFiles
 from raymat.training.latent_map import LATENT_MAP

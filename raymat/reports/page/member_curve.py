@@ -6,9 +6,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from raymat.reports.drawing import AMBER, GREEN, SKY
+from raymat.reports.drawing import AMBER, GREEN, SKY, with_unit
 from raymat.reports.page import charts
-from raymat.reports.page.labels import colors, member_axis, with_unit
+from raymat.reports.page.labels import colors, member_axis
 from raymat.reports.page.parts import Chart, Part
 from raymat.reports.page.run_files import RunFiles
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from raymat.reports.page import charts
-from raymat.reports.page.attempts import parts_or_note
+from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Chart, Note, Part, Section, Table
 from raymat.reports.page.run_files import RunFiles
 from raymat.reports.page.screening_charts import (

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from raymat.properties import Task
+from raymat.reports.drawing import with_unit
 from raymat.reports.number_text import number
 from raymat.reports.page import charts
 from raymat.reports.page.importance import importances
@@ -52,8 +53,7 @@ def score_label(run: RunFiles, study: Study) -> str:
     """Give the name of the validation score with its unit."""
     if study.task == "classification":
         return "validation AUC"
-    unit = run.header.get("unit", "")
-    return f"validation MAE ({unit})" if unit else "validation MAE"
+    return with_unit("validation MAE", run.header.get("unit", ""))
 
 
 def _leaderboard(trials: pd.DataFrame, study: Study) -> Table:

@@ -17,11 +17,11 @@ from raymat.ensembles.calibration import (
     has_spread,
 )
 from raymat.ensembles.recalibration import read_recalibration
-from raymat.reports.drawing import AMBER, GREEN, PINK, SKY
+from raymat.reports.drawing import AMBER, GREEN, PINK, SKY, with_unit
 from raymat.reports.ensemble_figures import binned_spread
 from raymat.reports.page import charts
-from raymat.reports.page.attempts import parts_or_note
-from raymat.reports.page.labels import colors, with_unit
+from raymat.reports.page.failing_parts import parts_or_note
+from raymat.reports.page.labels import colors
 from raymat.reports.page.parts import Chart, Note, Part, Table
 from raymat.reports.page.run_files import RunFiles
 from raymat.screening.probability import wilson_interval

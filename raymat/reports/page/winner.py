@@ -6,9 +6,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from raymat.reports.drawing import with_unit
 from raymat.reports.number_text import signed, signed_interval
 from raymat.reports.page import charts
-from raymat.reports.page.attempts import parts_or_note
+from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Note, Part, Section, Table
 from raymat.reports.page.run_files import RunFiles
 
@@ -86,7 +87,7 @@ def _difference(metrics: dict[str, Any]) -> Iterator[Part]:
 
 def _intervals(rows: pd.DataFrame, metrics: dict[str, Any]) -> Part:
     unit = metrics.get("unit", "")
-    label = f"test MAE ({unit})" if unit else "test MAE"
+    label = with_unit("test MAE", unit)
     shown = charts.base()
     y = alt.Y("model:N", sort=None, title=None)
     bars = shown.mark_rule(size=2).encode(
@@ -112,8 +113,7 @@ def _errors(run: RunFiles, metrics: dict[str, Any]) -> Iterator[Part]:
     table = run.table("predictions.parquet", columns=wanted)
     test = table[table["part"] == "test"].rename(columns={column: "prediction"})
     test = test.dropna(subset=["target", "prediction"])
-    unit = metrics.get("unit", "")
-    label = f"{metrics.get('target', 'target')}{f' ({unit})' if unit else ''}"
+    label = with_unit(metrics.get("target", "target"), metrics.get("unit", ""))
     shown = test if len(test) <= MOST_ROWS else test.sample(MOST_ROWS, random_state=0)
     if test.empty:
         return

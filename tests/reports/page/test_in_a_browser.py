@@ -101,7 +101,7 @@ def test_table_sorts_and_searches(browser: Browser, page: Path) -> None:
 def test_numbers_can_be_downloaded(browser: Browser, page: Path) -> None:
     browser.open(page)
     names = set(browser.texts("figure.chart .tools button"))
-    assert names == {"SVG", "PNG", "CSV"}
+    assert names == {"SVG", "PNG", "CSV", "whole chart"}
     taken = browser.run(
         """
         const taken = [];

@@ -20,8 +20,9 @@ sys.path.append(str(PROJECT / "tests" / "reports"))
 
 from screening_run import lithium_table, write_screening_run
 
-from raymat.reports.page.build import build_page, render
+from raymat.reports.page.build import build_page
 from raymat.reports.page.parts import RunView, Section
+from raymat.reports.page.render import render
 from raymat.reports.page.screening import reason_chart
 
 pytestmark = [
