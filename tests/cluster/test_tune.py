@@ -72,6 +72,7 @@ def test_run_directory_holds_the_contract_and_nothing_else(run: Run) -> None:
         "best.yaml",
         "curves.parquet",
         "events.jsonl",
+        "latent_map.parquet",
         "metrics.json",
         "predictions.parquet",
         "rejected.csv",
