@@ -68,7 +68,9 @@ def _say_counts(run: RunFiles, rows: pd.DataFrame) -> str:
     told = ", ".join(f"{counts[part]:,} {part}" for part in _SHAPES if part in counts)
     total = sum(((run.header.get("split") or {}).get("rows") or {}).values())
     drawn = f" of {total:,} crystals, drawn at random" if total > len(rows) else " crystals"
-    return f"{len(rows):,}{drawn}: {told}."
+    is_ensemble = run.header.get("command") == "ensemble"
+    whose = " Places are those of one member, predictions the mean of all." if is_ensemble else ""
+    return f"{len(rows):,}{drawn}: {told}.{whose}"
 
 
 def _number_color(rows: pd.DataFrame, column: str, name: str, unit: str) -> alt.Color:

@@ -72,5 +72,6 @@ def test_ensemble_shows_the_errors_of_its_mean(tmp_path: Path, classes: str | No
     shown = part(made.path, TARGET).rows.set_index("material_id")
     predictions = made.predictions.set_index("material_id").loc[shown.index]
     assert (shown["prediction"] == predictions["mean"]).all()
+    assert "Places are those of one member" in part(made.path, TARGET).caption
     color = part(made.path, TARGET).spec["encoding"]["color"]
     assert color["type"] == ("quantitative" if classes is None else "nominal")
