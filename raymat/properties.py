@@ -1,13 +1,17 @@
-"""Target properties: name, unit, kind and which direction is better.
+"""Target properties: name, unit, meaning, and where each provider of crystals keeps them.
 
 Names and units follow the Materials Project data they come from; log10 moduli are
-Voigt-Reuss-Hill averages in GPa under the logarithm.
+Voigt-Reuss-Hill averages in GPa under the logarithm. A value that a provider computes in another
+way keeps the method's name beside it, and a name of its own where the quantity itself differs
+(`K_Voigt` is not `K_VRH`).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["regression", "classification"]
+Conversion = Literal["as given", "per atom of the cell", "log10"]
+Interface = Literal["optimade", "mp-api"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ PROPERTIES: dict[str, Property] = {
         Property("efermi", "eV", "Fermi energy"),
         Property("K_VRH", "GPa", "bulk modulus, Voigt-Reuss-Hill", bounds=(0.0, float("inf"))),
         Property("G_VRH", "GPa", "shear modulus, Voigt-Reuss-Hill", bounds=(0.0, float("inf"))),
+        Property("K_Voigt", "GPa", "bulk modulus, Voigt", bounds=(0.0, float("inf"))),
+        Property("G_Voigt", "GPa", "shear modulus, Voigt", bounds=(0.0, float("inf"))),
+        Property("log10_K_Voigt", _LOG_GPA, "log10 of the bulk modulus, Voigt"),
+        Property("log10_G_Voigt", _LOG_GPA, "log10 of the shear modulus, Voigt"),
         Property("log10_K_VRH", _LOG_GPA, "log10 of the bulk modulus, Voigt-Reuss-Hill"),
         Property("log10_G_VRH", _LOG_GPA, "log10 of the shear modulus, Voigt-Reuss-Hill"),
         Property("log10_bulk_modulus", _LOG_GPA, "log10 of the bulk modulus"),
@@ -58,6 +66,109 @@ PROPERTIES: dict[str, Property] = {
 }
 
 
+@dataclass(frozen=True)
+class ProviderField:
+    """Where one provider keeps one property, and how it becomes the property's unit.
+
+    Attributes:
+        property: name in `PROPERTIES`.
+        provider: the provider's prefix in OPTIMADE, such as ``mp``.
+        field: the provider's field; dots lead into nested ones.
+        method: how the provider computes it, in a few words.
+        conversion: what is done to the value.
+        interface: who answers: the OPTIMADE server, or the Materials Project's own interface.
+        missing: a number that stands for "not computed".
+    """
+
+    property: str
+    provider: str
+    field: str
+    method: str
+    conversion: Conversion = "as given"
+    interface: Interface = "optimade"
+    missing: float | None = None
+
+
+_MP_MIXED = "DFT, GGA and GGA+U mixed, the provider's corrections"
+_MP_API = "DFT, the provider's summary of its calculations"
+_MP_ELASTIC = "DFT, GGA; average of Voigt and Reuss from the elastic tensor"
+_OQMD = "DFT, PBE and PBE+U, the provider's fitted reference energies"
+_ALEXANDRIA = "DFT, PBE or PBEsol as the base URL says"
+_JARVIS = "DFT, OptB88vdW"
+_JARVIS_ELASTIC = "DFT, OptB88vdW; Voigt average of the elastic tensor"
+
+
+def _mp(name: str, field: str, method: str, conversion: Conversion = "as given") -> ProviderField:
+    return ProviderField(name, "mp", field, method, conversion, "mp-api")
+
+
+def _jarvis(
+    name: str, field: str, method: str = _JARVIS, conversion: Conversion = "as given"
+) -> ProviderField:
+    # -99999 is what JARVIS's server gives where nothing was computed.
+    return ProviderField(name, "jarvis", field, method, conversion, missing=-99999.0)
+
+
+# Only what was seen in the provider's own code or in answers of its server that others published:
+# mp: `_mp_stability` of its OPTIMADE server; fields of `emmet.core.summary.SummaryDoc` for mp-api.
+# oqmd: `OptimadeStructureSerializer` of qmpy, which gives eV/atom and cuts the hull distance at 0.
+# alexandria: `provider_fields` with their units in its server's configuration.
+# jarvis: fields of its OPTIMADE server; `kv` and `gv` are Voigt averages (jarvis-tools).
+# NOMAD, COD and TCOD carry none of these as one number in OPTIMADE: ask for their own fields.
+PROVIDER_FIELDS: tuple[ProviderField, ...] = (
+    ProviderField(
+        "formation_energy_per_atom",
+        "mp",
+        "_mp_stability.gga_gga+u.formation_energy_per_atom",
+        _MP_MIXED,
+    ),
+    ProviderField("e_above_hull", "mp", "_mp_stability.gga_gga+u.energy_above_hull", _MP_MIXED),
+    _mp("energy_per_atom", "energy_per_atom", f"{_MP_API}; total energy with its corrections"),
+    _mp("band_gap", "band_gap", f"{_MP_API}; Kohn-Sham gap"),
+    _mp("efermi", "efermi", _MP_API),
+    _mp("fermi_energy", "efermi", _MP_API),
+    _mp("K_VRH", "bulk_modulus.vrh", _MP_ELASTIC),
+    _mp("G_VRH", "shear_modulus.vrh", _MP_ELASTIC),
+    _mp("log10_K_VRH", "bulk_modulus.vrh", _MP_ELASTIC, "log10"),
+    _mp("log10_G_VRH", "shear_modulus.vrh", _MP_ELASTIC, "log10"),
+    _mp("K_Voigt", "bulk_modulus.voigt", "DFT, GGA; Voigt average of the elastic tensor"),
+    _mp("G_Voigt", "shear_modulus.voigt", "DFT, GGA; Voigt average of the elastic tensor"),
+    _mp("poisson_ratio", "homogeneous_poisson", "from K_VRH and G_VRH"),
+    _mp(
+        "total_magnetization_per_fu",
+        "total_magnetization_normalized_formula_units",
+        _MP_API,
+    ),
+    ProviderField("formation_energy_per_atom", "oqmd", "_oqmd_delta_e", _OQMD),
+    ProviderField("e_above_hull", "oqmd", "_oqmd_stability", f"{_OQMD}; below the hull counts 0"),
+    ProviderField("band_gap", "oqmd", "_oqmd_band_gap", "DFT, PBE and PBE+U; Kohn-Sham gap"),
+    ProviderField(
+        "formation_energy_per_atom",
+        "alexandria",
+        "_alexandria_formation_energy_per_atom",
+        _ALEXANDRIA,
+    ),
+    ProviderField("e_above_hull", "alexandria", "_alexandria_hull_distance", _ALEXANDRIA),
+    ProviderField("band_gap", "alexandria", "_alexandria_band_gap", _ALEXANDRIA),
+    ProviderField(
+        "energy_per_atom", "alexandria", "_alexandria_energy", _ALEXANDRIA, "per atom of the cell"
+    ),
+    _jarvis("formation_energy_per_atom", "_jarvis_formation_energy_peratom"),
+    _jarvis("e_above_hull", "_jarvis_ehull"),
+    _jarvis("band_gap", "_jarvis_optb88vdw_bandgap"),
+    _jarvis("K_Voigt", "_jarvis_bulk_modulus_kv", _JARVIS_ELASTIC),
+    _jarvis("G_Voigt", "_jarvis_shear_modulus_gv", _JARVIS_ELASTIC),
+    _jarvis("log10_K_Voigt", "_jarvis_bulk_modulus_kv", _JARVIS_ELASTIC, "log10"),
+    _jarvis("log10_G_Voigt", "_jarvis_shear_modulus_gv", _JARVIS_ELASTIC, "log10"),
+    _jarvis("poisson_ratio", "_jarvis_poisson"),
+)
+
+
 def find_property(name: str) -> Property:
     """Give the known property of that name, or a unitless regression property for any other."""
     return PROPERTIES.get(name) or Property(name, "", "user-supplied column")
+
+
+def fields_of(provider: str) -> dict[str, ProviderField]:
+    """Give the standard properties that a provider carries, by name."""
+    return {f.property: f for f in PROVIDER_FIELDS if f.provider == provider}
