@@ -4,7 +4,9 @@ import typer
 
 from raymat.cli.data_check import check
 from raymat.cli.data_describe import describe
+from raymat.cli.data_fetch import fetch
 from raymat.cli.data_import import import_
+from raymat.cli.data_properties import properties
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -12,5 +14,7 @@ app = typer.Typer(
     help="Bring crystals in, check them, look at them.",
 )
 app.command("import")(import_)
+app.command()(fetch)
+app.command()(properties)
 app.command()(check)
 app.command()(describe)

@@ -32,7 +32,7 @@ def write_crystals(crystals: CrystalSet, path: Path) -> None:
     """
     import pyarrow.parquet as pq
 
-    table = _to_table(crystals)
+    table = to_table(crystals)
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
@@ -66,7 +66,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _to_table(crystals: CrystalSet) -> "pa.Table":
+def to_table(crystals: CrystalSet) -> "pa.Table":
+    """Give the columns of the standard Parquet layout, with units where they are known."""
     import pyarrow as pa
 
     coords: NDArray[np.floating] = crystals.frac_coords.ravel()

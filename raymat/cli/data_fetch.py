@@ -1,0 +1,138 @@
+"""``raymat data fetch``: crystals from a database on the web to the standard Parquet."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+from raymat.cli import fetch_options as opt
+from raymat.cli import options
+from raymat.cli.outputs import check_output, refuse_existing, rejected_beside
+from raymat.errors import DataError, RaymatError
+
+if TYPE_CHECKING:
+    from raymat.sources.fetch_join import Joined
+    from raymat.sources.optimade_fetch import FetchRequest
+    from raymat.sources.polite_requests import Manners
+
+_INTERRUPTED = 130
+
+
+def fetch(
+    provider: opt.WhichProvider,
+    out: opt.OutFile,
+    filter_text: opt.Filter = "",
+    properties: opt.Properties = None,
+    max_entries: opt.MaxEntries = None,
+    max_atoms: opt.MaxAtoms = 500,
+    page_size: opt.PageSize = 500,
+    requests_per_second: opt.RequestsPerSecond = 2.0,
+    patience: opt.Patience = 600.0,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Fetch structures and properties from an OPTIMADE database.
+
+    Pages that arrived stay in FILE.parquet.partial until all are there: after Ctrl-C or a lost
+    line the same command goes on. Entries that are no usable crystal are listed with the reason
+    in FILE-rejected.csv.
+
+    Example: raymat data fetch oqmd --filter 'elements HAS ALL "Li","O" AND nelements=3'
+    --properties formation_energy_per_atom,band_gap -o li_oxides.parquet
+    """
+    check_output(out, provider, endings=(".parquet",))
+    refuse_existing(out)
+    from raymat.sources.columns import split_names
+    from raymat.sources.optimade_fetch import FetchRequest
+    from raymat.sources.polite_requests import Manners
+    from raymat.sources.providers import find_provider
+
+    request = FetchRequest(
+        find_provider(provider),
+        filter_text.strip(),
+        split_names(properties),
+        max_entries,
+        page_size,
+        max_atoms,
+    )
+    manners = Manners(requests_per_second, patience)
+    with _interruptible(out):
+        joined = _fetch(request, out, manners, quiet=quiet)
+    for line in _summary(joined, out):
+        typer.echo(line)
+
+
+def _fetch(request: "FetchRequest", out: Path, manners: "Manners", *, quiet: bool) -> "Joined":
+    from raymat.cli.fetch_progress import FetchProgress
+    from raymat.sources.optimade_fetch import fetch as fetch_crystals
+
+    rejected = rejected_beside(out)
+    with FetchProgress(quiet=quiet) as progress:
+        return fetch_crystals(
+            request, out, rejected_file=rejected, manners=manners, listen=progress
+        )
+
+
+@contextmanager
+def _interruptible(out: Path) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM, and when a fetch fails, say what is kept and how it goes on."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
+        sys.stderr.write(f"interrupted; {_say_kept(out)}\n")
+        raise typer.Exit(_INTERRUPTED) from None
+    except DataError as error:
+        raise _with_advice(error, out) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say_kept(out: Path) -> str:
+    from raymat.sources.fetch_state import partial_folder
+
+    folder = partial_folder(out)
+    n_pages = len(list(folder.glob("page-*.json")))
+    if not n_pages:
+        return "nothing was fetched yet"
+    pages = "1 page is" if n_pages == 1 else f"{n_pages:,} pages are"
+    return f"{pages} kept in {folder}, the same command goes on"
+
+
+def _with_advice(error: DataError, out: Path) -> RaymatError:
+    kept = _say_kept(out)
+    return error if kept.startswith("nothing") else DataError(f"{error}; {kept}")
+
+
+def _summary(joined: "Joined", out: Path) -> list[str]:
+    found = joined.provenance
+    rejected = len(joined.rejected)
+    counts = f"{joined.n_rows:,} of {joined.n_entries:,} entries usable, {rejected:,} rejected"
+    lines = [f"{out}: {counts} (sha256 {found['sha256'][:12]})"]
+    lines += [_say_kind(kind, n) for kind, n in _kinds(joined).items()]
+    for column in found["properties"]:
+        how = "; ".join(word for word in (column["unit"], column["method"]) if word)
+        filled = f"{joined.filled[column['name']]:,} of {joined.n_rows:,} have it"
+        lines.append(f"  {column['name']}: {filled}" + (f" ({how})" if how else ""))
+    lines.append(f"  licence of the data: {found['licence']}")
+    return lines
+
+
+def _kinds(joined: "Joined") -> dict[str, int]:
+    from raymat.data.readers import reason_counts
+
+    return reason_counts(joined.rejected) if len(joined.rejected) else {}
+
+
+def _say_kind(kind: str, n: int) -> str:
+    return f"  rejected {n:,}: {kind}"

@@ -1,0 +1,1 @@
+"""Crystals from outside: fetched from a service, or imported from files."""

@@ -1,0 +1,176 @@
+"""What an OPTIMADE server says of itself, and how its structures are asked for.
+
+The `optimade` package parses the filter before anything is sent. Its client is not used for the
+pages: it keeps all of them in memory, cannot take up where it stopped, waits at most five seconds,
+and starts its count of attempts anew at every one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
+
+from raymat.errors import ConfigError, DataError
+from raymat.sources.columns import Column
+from raymat.sources.optimade_entries import STRUCTURE_FIELDS
+from raymat.sources.polite_requests import PoliteClient, RefusedError, host_of
+from raymat.sources.providers import Provider
+
+_NOT_THERE = (404, 405, 406, 501)
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What ``/info`` and ``/info/structures`` say.
+
+    Attributes:
+        prefix: which the provider's own fields begin with.
+        api_version: of OPTIMADE.
+        implementation: name and version of the server's program.
+        licence: of the data: the server's word, else the one raymat knows, else "not stated".
+        served: description of every field of a structure; None if the server gives none.
+    """
+
+    prefix: str
+    api_version: str
+    implementation: str
+    licence: str
+    served: Mapping[str, Mapping[str, Any]] | None
+
+
+def check_filter(text: str) -> None:
+    """Parse an OPTIMADE filter by the grammar of the standard.
+
+    Raises:
+        ConfigError: it is none; the place is named.
+    """
+    from optimade.exceptions import BadRequest
+    from optimade.filterparser import LarkParser
+
+    if not text.strip():
+        return
+    try:
+        LarkParser().parse(text)
+    except BadRequest as cause:
+        place = _place(cause.__cause__, text)
+        example = """'elements HAS ALL "Li","O" AND nelements=3'"""
+        raise ConfigError(
+            f"--filter: {text!r} is no OPTIMADE filter{place}; such as {example}"
+        ) from cause
+
+
+def _place(cause: BaseException | None, text: str) -> str:
+    column = getattr(cause, "column", None)
+    if not isinstance(column, int) or not 1 <= column <= len(text):
+        return " (it ends too early)"
+    return f" (at character {column}: {text[column - 1 : column + 14]!r})"
+
+
+def ask_server(client: PoliteClient, provider: Provider) -> ServerFacts:
+    """Ask a server what it is.
+
+    Raises:
+        DataError: it does not answer, or is no OPTIMADE server.
+    """
+    try:
+        info = client.get_json(f"{provider.base_url}/v1/info")
+    except RefusedError as cause:
+        raise DataError(f"{cause}; is {provider.base_url} an OPTIMADE base URL?") from cause
+    meta = _object(info.get("meta"))
+    if "api_version" not in meta:
+        raise DataError(f"{host_of(provider.base_url)}: {provider.base_url} is no OPTIMADE server")
+    attributes = _object(_object(info.get("data")).get("attributes"))
+    implementation = _object(meta.get("implementation"))
+    words = [str(implementation.get(key) or "") for key in ("name", "version")]
+    return ServerFacts(
+        prefix=provider.prefix or str(_object(meta.get("provider")).get("prefix") or ""),
+        api_version=str(meta["api_version"]),
+        implementation=" ".join(word for word in words if word),
+        licence=_licence(attributes) or provider.licence or "not stated",
+        served=_ask_fields(client, provider),
+    )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _licence(attributes: Mapping[str, Any]) -> str:
+    """Give the server's licence: an SPDX name if it has one, else its address."""
+    names = attributes.get("available_licenses")
+    if isinstance(names, list) and names:
+        return " or ".join(map(str, names))
+    licence = attributes.get("license")
+    return str(_object(licence).get("href") or "") if not isinstance(licence, str) else licence
+
+
+def _ask_fields(client: PoliteClient, provider: Provider) -> Mapping[str, Mapping[str, Any]] | None:
+    try:
+        answer = client.get_json(f"{provider.base_url}/v1/info/structures")
+    except RefusedError as cause:
+        if cause.status in _NOT_THERE:
+            return None
+        raise
+    fields = _object(_object(answer.get("data")).get("properties"))
+    return {name: _object(described) for name, described in fields.items()} or None
+
+
+def first_url(
+    provider: Provider, filter_text: str, columns: Iterable[Column], page_size: int
+) -> str:
+    """Give the URL of the first page of structures."""
+    roots = [c.root for c in columns if c.interface == "optimade"]
+    query = {
+        "filter": filter_text,
+        "response_fields": ",".join(dict.fromkeys([*STRUCTURE_FIELDS, *roots])),
+        "page_limit": str(page_size),
+    }
+    given = {key: value for key, value in query.items() if value.strip()}
+    return f"{provider.base_url}/v1/structures?{urlencode(given, quote_via=quote)}"
+
+
+def next_url(answer: Mapping[str, Any], url: str) -> str | None:
+    """Give the URL of the next page, None after the last.
+
+    A server behind a proxy may not know that it is called by https, and calls itself http.
+
+    Raises:
+        DataError: the link leads to another host.
+    """
+    link = _object(answer.get("links")).get("next")
+    text = link.get("href") if isinstance(link, Mapping) else link
+    if not text:
+        return None
+    here, there = urlsplit(url), urlsplit(urljoin(url, str(text)))
+    if there.hostname != here.hostname or there.scheme not in ("http", "https"):
+        raise DataError(
+            f"{host_of(url)}: the link to the next page leads elsewhere ({there.netloc});"
+            " the server is not set up well, tell its owner"
+        )
+    if here.scheme == "https" and there.scheme == "http":
+        there = there._replace(scheme="https", netloc=here.netloc)
+    return urlunsplit(there)
+
+
+def entries_of(answer: Mapping[str, Any], url: str) -> list[Any]:
+    """Give the entries of a page.
+
+    Raises:
+        DataError: there is no list of them.
+    """
+    data = answer.get("data")
+    if not isinstance(data, list):
+        raise DataError(f"{host_of(url)}: the page holds no list of entries ('data')")
+    return data
+
+
+def count_found(answer: Mapping[str, Any]) -> int | None:
+    """Give how many entries the query has in all, if the server tells."""
+    found = _object(answer.get("meta")).get("data_returned")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def asked_delay(answer: Mapping[str, Any]) -> float:
+    """Give the seconds that the server wants between requests (OPTIMADE's `request_delay`)."""
+    delay = _object(answer.get("meta")).get("request_delay")
+    return float(delay) if isinstance(delay, int | float) and delay > 0 else 0.0
