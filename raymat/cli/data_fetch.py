@@ -12,8 +12,9 @@ import typer
 
 from raymat.cli import fetch_options as opt
 from raymat.cli import options
-from raymat.cli.outputs import check_output, refuse_existing, rejected_beside
-from raymat.errors import DataError, RaymatError
+from raymat.cli.outputs import check_ending, refuse_existing, rejected_beside
+from raymat.errors import ConfigError, DataError
+from raymat.sources.limits import MAX_ATOMS, PAGE_SIZE, PATIENCE_S, REQUESTS_PER_SECOND
 
 if TYPE_CHECKING:
     from raymat.sources.fetch_join import Joined
@@ -29,24 +30,26 @@ def fetch(
     filter_text: opt.Filter = "",
     properties: opt.Properties = None,
     max_entries: opt.MaxEntries = None,
-    max_atoms: opt.MaxAtoms = 500,
-    page_size: opt.PageSize = 500,
-    requests_per_second: opt.RequestsPerSecond = 2.0,
-    patience: opt.Patience = 600.0,
+    max_atoms: opt.MaxAtoms = MAX_ATOMS,
+    page_size: opt.PageSize = PAGE_SIZE,
+    requests_per_second: opt.RequestsPerSecond = REQUESTS_PER_SECOND,
+    patience: opt.Patience = PATIENCE_S,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
     """Fetch structures and properties from an OPTIMADE database.
 
-    Pages that arrived stay in FILE.parquet.partial until all are there: after Ctrl-C or a lost
-    line the same command goes on. Entries that are no usable crystal are listed with the reason
-    in FILE-rejected.csv.
+    Pages that arrived stay in FILE.parquet.partial until all are there:
+    after Ctrl-C or a lost line the same command goes on. Entries that are
+    no usable crystal are listed with the reason in FILE-rejected.csv.
 
-    Example: raymat data fetch oqmd --filter 'elements HAS ALL "Li","O" AND nelements=3'
-    --properties formation_energy_per_atom,band_gap -o li_oxides.parquet
+    Example: raymat data fetch oqmd --filter 'elements HAS "Li"'
+    --properties formation_energy_per_atom,band_gap -o lithium.parquet
     """
-    check_output(out, provider, endings=(".parquet",))
+    check_ending(out, (".parquet",))
     refuse_existing(out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"-o {out}: there is no folder {out.parent}; make it first")
     from raymat.sources.columns import split_names
     from raymat.sources.optimade_fetch import FetchRequest
     from raymat.sources.polite_requests import Manners
@@ -109,7 +112,7 @@ def _say_kept(out: Path) -> str:
     return f"{pages} kept in {folder}, the same command goes on"
 
 
-def _with_advice(error: DataError, out: Path) -> RaymatError:
+def _with_advice(error: DataError, out: Path) -> DataError:
     kept = _say_kept(out)
     return error if kept.startswith("nothing") else DataError(f"{error}; {kept}")
 

@@ -1,12 +1,17 @@
 """``raymat data properties``: which provider carries which standard property, and how."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import new_table, show
 from raymat.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from raymat.sources.providers import Provider
 
 
 def properties(
@@ -25,24 +30,34 @@ def properties(
 
     Example: raymat data properties --provider oqmd
     """
-    from raymat.properties import PROVIDER_FIELDS, find_property
     from raymat.sources.providers import PROVIDERS
 
     if provider is not None and provider not in PROVIDERS:
         hint = did_you_mean(provider, PROVIDERS)
         raise ConfigError(f"--provider {provider}: no such provider{hint}")
-    prefix = PROVIDERS[provider].prefix if provider else None
-    found = [f for f in PROVIDER_FIELDS if prefix in (None, f.provider)]
-    if not found:
-        typer.echo(
-            f"{provider}: carries no standard property; ask for its own fields _{prefix}_..."
-        )
-        return
-    table = new_table("", "Property", "Unit", "Provider", "Field", "Conversion", "Method")
-    for entry in found:
-        by = "" if entry.interface == "optimade" else " (mp-api, needs a key)"
-        unit = find_property(entry.property).unit
-        table.add_row(
-            entry.property, unit, entry.provider + by, entry.field, entry.conversion, entry.method
-        )
-    show(table)
+    for found in PROVIDERS.values():
+        if provider in (None, found.name):
+            _show(found)
+
+
+def _show(provider: "Provider") -> None:
+    from raymat.properties import fields_of
+
+    if fields_of(provider.prefix):
+        show(_table(provider))
+    else:
+        own = f"carries no standard property; its own fields begin with _{provider.prefix}_"
+        typer.echo(f"{provider.name}: {provider.title}; {own}")
+
+
+def _table(provider: "Provider") -> "Table":
+    from raymat.properties import fields_of, find_property
+
+    title = f"{provider.name}: {provider.title}, {provider.base_url}"
+    table = new_table(title, "Property", "Unit", "Field", "Method")
+    table.columns[2].overflow = "fold"  # to be copied whole
+    for name, found in fields_of(provider.prefix).items():
+        by = " (mp-api, needs a key)" if found.interface == "mp-api" else ""
+        how = found.method + ("" if found.conversion == "as given" else f"; {found.conversion}")
+        table.add_row(name, find_property(name).unit, f"{found.field}{by}", how)
+    return table

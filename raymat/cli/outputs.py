@@ -25,8 +25,7 @@ def check_output(out: Path, source: str, *, endings: tuple[str, ...]) -> None:
         ConfigError: the name has another ending, or something would be lost: the source, a file
             among those of the source's folder, or a file of a run.
     """
-    if out.suffix not in endings:
-        raise ConfigError(f"-o {out}: expected a name that ends in {' or '.join(endings)}")
+    check_ending(out, endings)
     read = Path(source).expanduser().resolve()
     for path in (out, rejected_beside(out)):
         written = path.resolve()
@@ -36,6 +35,16 @@ def check_output(out: Path, source: str, *, endings: tuple[str, ...]) -> None:
             raise ConfigError(f"-o {out}: lies inside the source {source}; choose another -o")
         if path.exists() and (written.parent / "run.json").exists():
             raise ConfigError(f"-o {out}: {path} belongs to a run; choose another -o")
+
+
+def check_ending(out: Path, endings: tuple[str, ...]) -> None:
+    """Check the name of a file to write.
+
+    Raises:
+        ConfigError: it has another ending.
+    """
+    if out.suffix not in endings:
+        raise ConfigError(f"-o {out}: expected a name that ends in {' or '.join(endings)}")
 
 
 def refuse_existing(out: Path) -> None:

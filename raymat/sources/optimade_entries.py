@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from raymat.data.raw import ParsedStructure
 from raymat.data.structure_parser import atomic_number
+from raymat.sources.limits import MAX_ATOMS
 
 STRUCTURE_FIELDS = (
     "lattice_vectors",
@@ -23,7 +24,6 @@ STRUCTURE_FIELDS = (
     "nperiodic_dimensions",
     "nsites",
 )
-MAX_ATOMS = 500  # of a cell; beyond, neighbor lists of a whole set no longer fit a laptop
 _FULL = 1e-8  # how far a site's concentration may be from 1 (pymatgen's own tolerance)
 _INCOMPLETE = {
     "implicit_atoms": "atoms are missing: the entry leaves some out (implicit_atoms)",

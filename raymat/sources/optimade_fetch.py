@@ -13,8 +13,9 @@ from raymat.sources.columns import Column, check_names, choose_columns
 from raymat.sources.fetch_join import Joined, join_pages
 from raymat.sources.fetch_pages import Page, store_page
 from raymat.sources.fetch_state import FetchState, open_state
+from raymat.sources.limits import MAX_ATOMS, PAGE_SIZE
 from raymat.sources.materials_project import MaterialsProject, open_materials_project
-from raymat.sources.optimade_entries import MAX_ATOMS, entry_id
+from raymat.sources.optimade_entries import entry_id
 from raymat.sources.optimade_server import (
     ServerFacts,
     ask_server,
@@ -28,7 +29,6 @@ from raymat.sources.optimade_server import (
 from raymat.sources.polite_requests import Manners, PoliteClient, RefusedError
 from raymat.sources.providers import Provider
 
-PAGE_SIZE = 500  # entries; the most that the reference server gives unless told otherwise
 _BAD_QUERY = (400, 403, 414, 422, 501)
 
 Listener = Callable[[dict[str, Any]], None]

@@ -20,16 +20,14 @@ import tenacity
 
 import raymat
 from raymat.errors import DataError
+from raymat.sources.limits import PATIENCE_S, REQUESTS_PER_SECOND
 
 MAX_RESPONSE_MB = 512  # of one response; more is no page but a mistake
-REQUESTS_PER_SECOND = 2.0
-PATIENCE_S = 600.0
 _CONNECT_S, _SILENCE_S = 20.0, 120.0  # until connected; between two pieces of an answer
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _CHUNK = 1 << 20  # bytes
 _REPEATED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SHOWN = 300  # characters of a server's message
-Sleep = Callable[[float], None]
 
 
 class UnreachableError(DataError):

@@ -88,7 +88,8 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, server, kind):
         (["oqmd", "-o", "there.parquet"], "there.parquet: exists already"),
         (["oqmd", "-o", "x.parquet", "--properties", "bandgap"], "did you mean 'band_gap'"),
         (["oqmd", "-o", "x.parquet", "--filter", "O and Li"], "is no OPTIMADE filter"),
-        (["oqmd", "-o", "no/x.parquet", "--filter", "("], "is no OPTIMADE filter"),
+        (["oqmd", "-o", "x.parquet", "--filter", "("], "is no OPTIMADE filter"),
+        (["oqmd", "-o", "no/x.parquet"], "-o no/x.parquet: there is no folder no; make it first"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_asked(tmp_path, monkeypatch, arguments, words):
@@ -110,7 +111,7 @@ def test_the_table_of_properties():
     assert "_oqmd_stability" in one.output
     assert "jarvis" not in one.output
     none = runner.invoke(app, ["properties", "--provider", "nomad"])
-    assert "carries no standard property; ask for its own fields _nmd_..." in none.output
+    assert "carries no standard property; its own fields begin with _nmd_" in none.output
     wrong = runner.invoke(app, ["properties", "--provider", "oqdm"])
     assert isinstance(wrong.exception, ConfigError)
     assert "did you mean 'oqmd'" in str(wrong.exception)
