@@ -122,7 +122,10 @@ def _summary(joined: "Joined", out: Path) -> list[str]:
     rejected = len(joined.rejected)
     counts = f"{joined.n_rows:,} of {joined.n_entries:,} entries usable, {rejected:,} rejected"
     lines = [f"{out}: {counts} (sha256 {found['sha256'][:12]})"]
-    lines += [_say_kind(kind, n) for kind, n in _kinds(joined).items()]
+    lines += [f"  rejected {n:,}: {kind}" for kind, n in _kinds(joined).items()]
+    if found["max_entries"] is None and (found["n_found"] or 0) > joined.n_entries:
+        gap = f"the server counts {found['n_found']:,} entries and gave {joined.n_entries:,}"
+        lines.append(f"  incomplete: {gap}")
     for column in found["properties"]:
         how = "; ".join(word for word in (column["unit"], column["method"]) if word)
         filled = f"{joined.filled[column['name']]:,} of {joined.n_rows:,} have it"
@@ -135,7 +138,3 @@ def _kinds(joined: "Joined") -> dict[str, int]:
     from raymat.data.readers import reason_counts
 
     return reason_counts(joined.rejected) if len(joined.rejected) else {}
-
-
-def _say_kind(kind: str, n: int) -> str:
-    return f"  rejected {n:,}: {kind}"

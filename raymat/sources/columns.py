@@ -213,7 +213,7 @@ def common_kind(kinds: Iterable[Kind]) -> Kind:
 
 def as_text(value: Any) -> str | None:
     """Give a value of a provider's own field as JSON, the form in which pages keep it."""
-    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return None if value is None else json.dumps(value, sort_keys=True)
 
 
 def from_text(text: str | None, kind: Kind) -> Any:
@@ -223,4 +223,6 @@ def from_text(text: str | None, kind: Kind) -> Any:
     value = json.loads(text)
     if kind == "number":
         return float(value)
-    return value if kind in ("integer", "boolean") or isinstance(value, str) else text
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # half characters cannot be stored
+    return value if kind in ("integer", "boolean") else text

@@ -89,6 +89,7 @@ def _facts(state: FetchState) -> dict[str, Any]:
         "fetched_until": state.pages[-1].fetched,
         "n_pages": len(hashes),
         "n_entries": state.n_entries,
+        "n_found": state.pages[-1].n_found,
         "sha256": hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
         "page_sha256": hashes,
     }

@@ -36,7 +36,9 @@ _SHOWN = 60  # characters of an offending value in a message
 def entry_id(entry: Any) -> str | None:
     """Give the id of an entry; None if it has none."""
     found = entry.get("id") if isinstance(entry, Mapping) else None
-    return str(found) if isinstance(found, str | int) and str(found).strip() else None
+    if not isinstance(found, str | int) or not str(found).strip():
+        return None
+    return str(found).encode("utf-8", "replace").decode()  # half characters cannot be stored
 
 
 def parse_entry(entry: Any, max_atoms: int = MAX_ATOMS) -> ParsedStructure | str:

@@ -12,7 +12,7 @@ from raymat.errors import ConfigError, DataError
 from raymat.sources.columns import Column, check_names, choose_columns
 from raymat.sources.fetch_join import Joined, join_pages
 from raymat.sources.fetch_pages import Page, store_page
-from raymat.sources.fetch_state import FetchState, open_state
+from raymat.sources.fetch_state import FetchState, PageRecord, open_state
 from raymat.sources.limits import MAX_ATOMS, PAGE_SIZE
 from raymat.sources.materials_project import MaterialsProject, open_materials_project
 from raymat.sources.optimade_entries import entry_id
@@ -54,9 +54,10 @@ class FetchRequest:
     page_size: int = PAGE_SIZE
     max_atoms: int = MAX_ATOMS
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, columns: Sequence[Column]) -> dict[str, Any]:
         """Give everything that decides what the pages hold."""
-        return {**asdict(self), "provider": self.provider.base_url}
+        fields = {column.name: column.field for column in columns}
+        return {**asdict(self), "provider": self.provider.base_url, "properties": fields}
 
 
 def fetch(
@@ -89,7 +90,7 @@ def fetch(
         columns = choose_columns(request.properties, server.prefix, server.served)
         with (
             open_materials_project(columns) as more,
-            open_state(out, request.identity()) as state,
+            open_state(out, request.identity(columns)) as state,
         ):
             _fetch_pages(client, request, columns, state, more, listen)
             listen({"event": "fetch_joins"})
@@ -106,8 +107,7 @@ def _fetch_pages(
 ) -> None:
     _tell(listen, "fetch_started", request, state)
     seen = {page.url for page in state.pages}
-    last = state.pages[-1] if state.pages else None
-    url = last.next_url if last else _start(request, columns)
+    url = _after(state.pages[-1]) if state.pages else _start(request, columns)
     while url is not None and _is_wanted(request, state):
         if url in seen:
             raise DataError(
@@ -115,9 +115,13 @@ def _fetch_pages(
             )
         seen.add(url)
         page = _ask_page(client, url, request, state, more)
-        store_page(state, page, columns, request.max_atoms)
+        url = _after(store_page(state, page, columns, request.max_atoms))
         _tell(listen, "page_fetched", request, state)
-        url = page.next_url
+
+
+def _after(page: PageRecord) -> str | None:
+    """Give where a page leads; after an empty one nothing comes, whatever its link says."""
+    return page.next_url if page.n_entries else None
 
 
 def _start(request: FetchRequest, columns: Sequence[Column]) -> str:

@@ -80,8 +80,9 @@ class PoliteClient:
         self._session.close()
 
     def slow_down(self, seconds: float) -> None:
-        """Leave at least so many seconds before the next request."""
-        self._next_request = max(self._next_request, time.monotonic() + seconds)
+        """Leave at least so many seconds before the next request, within reason."""
+        wait = min(seconds, _LONGEST_WAIT_S)
+        self._next_request = max(self._next_request, time.monotonic() + wait)
 
     def get_json(self, url: str) -> dict[str, Any]:
         """Give the JSON object at a URL, asking again where that may help.
@@ -100,9 +101,11 @@ class PoliteClient:
         try:
             found: dict[str, Any] = retrying(self._get_once, url)
         except _TemporaryError as cause:
-            tried = f"asked {retrying.statistics['attempt_number']} times in"
-            patience = f"{tried} {self.manners.patience_s:g} s of patience"
-            raise UnreachableError(f"{host_of(url)}: {cause} ({patience})") from cause
+            times = retrying.statistics["attempt_number"]
+            tried = "asked once" if times == 1 else f"asked {times} times"
+            wish = f"; it asks to wait {cause.retry_after:.0f} s" if cause.retry_after else ""
+            patience = f"{tried} within --patience {self.manners.patience_s:g} s"
+            raise UnreachableError(f"{host_of(url)}: {cause}{wish} ({patience})") from cause
         return found
 
     def _get_once(self, url: str) -> dict[str, Any]:
@@ -111,8 +114,8 @@ class PoliteClient:
             with self._session.get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as answer:
                 _refuse(answer)
                 body = _read(answer)
-        except requests.exceptions.InvalidURL as cause:
-            raise DataError(f"{url}: no usable address") from cause
+        except (requests.exceptions.InvalidURL, UnicodeError) as cause:
+            raise DataError(f"{url!r}: no usable address") from cause
         except requests.RequestException as cause:
             raise _TemporaryError(_say_failure(cause)) from cause
         return _parse(body, url)
@@ -184,9 +187,11 @@ def _server_words(body: bytes) -> str:
     try:
         errors = json.loads(body)["errors"]
         said = [str(e.get("detail") or e.get("title") or "") for e in errors]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
-    text = " ".join("; ".join(line for line in said if line).split())
+    joined = "; ".join(line for line in said if line)
+    plain = "".join(c if c.isprintable() else " " for c in joined)  # no codes for the terminal
+    text = " ".join(plain.split())
     return f": {text[:_SHOWN]}" if text else ""
 
 
@@ -217,7 +222,7 @@ def _say_failure(cause: requests.RequestException) -> str:
 def _parse(body: bytes, url: str) -> dict[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         start = body[:40].decode("utf-8", "replace")
         # A proxy's page in place of the server's answer goes away by itself, as a rule.
         raise _TemporaryError(f"the answer is no JSON (begins {start!r})") from cause

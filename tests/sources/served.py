@@ -21,7 +21,8 @@ class Faults:
     A file maps the number of a request for structures (from 1, since the file was written) to what
     happens to it, ``always`` to what happens to all others: ``429``, ``503``, ``drop`` (the line
     ends in the middle of the answer), ``html``, ``loop`` (the link to the next page is its own),
-    ``elsewhere``, ``spoil`` (entries are damaged) or ``wait`` (half a second).
+    ``elsewhere``, ``spoil`` (entries are damaged), ``odd`` (half characters), ``shout`` (codes for
+    a terminal), ``empty``, ``busy`` (for an hour) or ``wait`` (half a second).
     """
 
     def __init__(self, app: Any, settings: dict[str, Any]) -> None:
@@ -59,6 +60,23 @@ class Faults:
 
     async def _429(self, _scope: Any, _receive: Any, send: Any) -> None:
         await _say(send, 429, b"slower", [(b"retry-after", b"1")])
+
+    async def _busy(self, _scope: Any, _receive: Any, send: Any) -> None:
+        await _say(send, 429, b"slower", [(b"retry-after", b"3600")])
+
+    async def _shout(self, _scope: Any, _receive: Any, send: Any) -> None:
+        said = {"errors": [{"detail": "\x1b[31mno"}, {"title": "two\nlines"}]}
+        await _say(send, 400, json.dumps(said).encode())
+
+    async def _odd(self, scope: Any, receive: Any, send: Any) -> None:
+        def change(page: dict[str, Any]) -> None:
+            page["data"][0]["id"] = "id-\ud800"
+            page["data"][0]["attributes"]["_oqmd_prototype"] = "\udfff\x1b[31m"
+
+        await self._change(scope, receive, send, change)
+
+    async def _empty(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._change(scope, receive, send, lambda page: page.update(data=[]))
 
     async def _503(self, _scope: Any, _receive: Any, send: Any) -> None:
         await _say(send, 503, b"away")

@@ -199,7 +199,7 @@ def test_a_server_that_goes_away_leaves_its_pages(tmp_path, database):
     """Two pages come, then nothing; once the server is back, only the third is asked for."""
     out = tmp_path / "made.parquet"
     database.misbehave(n3="503")
-    with pytest.raises(UnreachableError, match=r"503 .*\(asked 1 times in 0 s of patience\)"):
+    with pytest.raises(UnreachableError, match=r"503 .*\(asked once within --patience 0 s\)"):
         fetch_from(database, out, manners=Manners(1000.0, 0.0))
     assert len(list(partial_folder(out).glob("page-*.json"))) == 2
     with pytest.raises(ConfigError, match=r"holds pages of another query \(filter '_oqmd"):
@@ -240,6 +240,32 @@ def test_no_optimade_server(tmp_path, database):
     request = FetchRequest(find_provider(f"{database.base_url}/nonsense"))
     with pytest.raises(DataError, match=r"404 Not Found.*is .*/nonsense an OPTIMADE base URL"):
         fetch(request, tmp_path / "x.parquet", rejected_file=tmp_path / "r.csv", manners=QUICK)
+
+
+def test_a_server_that_asks_for_more_time_than_we_have(tmp_path, database):
+    database.misbehave(always="busy")
+    with pytest.raises(UnreachableError, match=r"429 .*; it asks to wait 3600 s \(asked once"):
+        fetch_from(database, tmp_path / "made.parquet")
+
+
+def test_half_characters_and_codes_of_a_server_do_no_harm(tmp_path, database):
+    database.misbehave(n1="odd")
+    out = tmp_path / "made.parquet"
+    joined = fetch_from(database, out, properties=("_oqmd_prototype",), max_entries=3)
+    assert joined.n_rows == 3
+    table = pq.read_table(out)
+    assert table["material_id"].to_pylist()[0] == "id-?"
+    assert table["_oqmd_prototype"].to_pylist()[0] == "?\x1b[31m"
+    database.misbehave(n1="shout")
+    with pytest.raises(ConfigError, match=r"400 Bad Request: \[31mno; two lines \(filter") as error:
+        fetch_from(database, tmp_path / "x.parquet")
+    assert str(error.value).isprintable()
+
+
+def test_an_empty_page_is_the_last(tmp_path, database):
+    database.misbehave(n2="empty")
+    joined = fetch_from(database, tmp_path / "made.parquet")
+    assert (joined.n_entries, joined.provenance["n_found"]) == (20, N)
 
 
 def test_nobody_answers(tmp_path):
