@@ -149,11 +149,15 @@ def _ask_page(
         raise
     client.slow_down(asked_delay(answer))
     entries = entries_of(answer, url)
+    following, found = next_url(answer, url), count_found(answer)
+    if not entries and following and found is not None and found > state.n_entries:
+        gap = f"an empty page after {state.n_entries:,} of {found:,} entries"
+        raise DataError(f"{request.provider.title}: the server gave {gap}")
     if request.max_entries is not None:
         entries = entries[: request.max_entries - state.n_entries]
     ids = [name for entry in entries if (name := entry_id(entry))]
     added: Mapping[str, Mapping[str, Any]] = more.ask(ids) if more else {}
-    return Page(url, next_url(answer, url), entries, added, count_found(answer))
+    return Page(url, following, entries, added, found)
 
 
 def _tell(listen: Listener, event: str, request: FetchRequest, state: FetchState) -> None:

@@ -22,7 +22,8 @@ class Faults:
     happens to it, ``always`` to what happens to all others: ``429``, ``503``, ``drop`` (the line
     ends in the middle of the answer), ``html``, ``loop`` (the link to the next page is its own),
     ``elsewhere``, ``spoil`` (entries are damaged), ``odd`` (half characters), ``shout`` (codes for
-    a terminal), ``empty``, ``busy`` (for an hour) or ``wait`` (half a second).
+    a terminal), ``empty``, ``last`` (no link to the next), ``again`` (an id of the first page),
+    ``busy`` (for an hour) or ``wait`` (half a second).
     """
 
     def __init__(self, app: Any, settings: dict[str, Any]) -> None:
@@ -77,6 +78,14 @@ class Faults:
 
     async def _empty(self, scope: Any, receive: Any, send: Any) -> None:
         await self._change(scope, receive, send, lambda page: page.update(data=[]))
+
+    async def _last(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._change(scope, receive, send, lambda page: page["links"].update(next=None))
+
+    async def _again(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._change(
+            scope, receive, send, lambda page: page["data"][0].update(id="made-00003")
+        )
 
     async def _503(self, _scope: Any, _receive: Any, send: Any) -> None:
         await _say(send, 503, b"away")

@@ -177,6 +177,17 @@ def test_entries_that_are_no_crystals_are_listed(tmp_path, database):
     assert rejected["material_id"][3] == "page-1-entry-4"
 
 
+def test_an_id_of_an_earlier_page_is_taken_once(tmp_path, database):
+    database.misbehave(n3="again")
+    out = tmp_path / "made.parquet"
+    joined = fetch_from(database, out, properties=("band_gap",))
+    assert (joined.n_rows, joined.filled["band_gap"]) == (N - 1, N - 6)
+    assert joined.rejected.to_numpy().tolist() == [
+        ["made-00003", "duplicate id: an earlier entry has this id"]
+    ]
+    assert pq.read_table(out)["band_gap"][3].as_py() == structure(3)["band_gap"]
+
+
 def test_nothing_usable_is_told(tmp_path, database):
     out = tmp_path / "made.parquet"
     with pytest.raises(DataError, match="none of the 3 entries is a usable crystal: not a crys"):
@@ -262,10 +273,13 @@ def test_half_characters_and_codes_of_a_server_do_no_harm(tmp_path, database):
     assert str(error.value).isprintable()
 
 
-def test_an_empty_page_is_the_last(tmp_path, database):
+def test_an_empty_page_in_the_middle_is_asked_for_again(tmp_path, database):
+    out = tmp_path / "made.parquet"
     database.misbehave(n2="empty")
-    joined = fetch_from(database, tmp_path / "made.parquet")
-    assert (joined.n_entries, joined.provenance["n_found"]) == (20, N)
+    with pytest.raises(DataError, match=f"an empty page after 20 of {N} entries"):
+        fetch_from(database, out)
+    assert not out.exists()
+    assert fetch_from(database, out).n_rows == N
 
 
 def test_nobody_answers(tmp_path):

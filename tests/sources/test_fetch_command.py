@@ -67,6 +67,13 @@ def test_killed_and_started_again_fetches_no_finished_page_twice(tmp_path, serve
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made-rejected.csv", "made.parquet"]
 
 
+def test_a_server_that_gives_less_than_it_counts_is_told(tmp_path, server):
+    server.misbehave(n2="last")
+    out = tmp_path / "made.parquet"
+    ended = subprocess.run(command(server, out), capture_output=True, text=True, check=True)
+    assert f"incomplete: the server counts {N} entries and gave {2 * PAGE}" in ended.stdout
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_says_how_to_go_on(tmp_path, server, kind):
     out = tmp_path / "made.parquet"
