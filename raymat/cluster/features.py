@@ -52,12 +52,18 @@ def find_or_build_table(
         on_progress: called with (crystals done, crystals in all).
         cache: the cache's folder; None for the user's own.
     """
+    n, at_hand = len(crystals), 0  # of a large set, the shards that are done
 
-    def build(crystals: CrystalSet, config: TableConfig) -> FeatureTable:
-        return _build_in_tasks(crystals, config, on_progress)
+    def build(shard: CrystalSet, config: TableConfig) -> FeatureTable:
+        return _build_in_tasks(shard, config, lambda done, _: on_progress(at_hand + done, n))
 
-    table = find_or_build(crystals, config, cache=cache, build=build)
-    on_progress(len(crystals), len(crystals))
+    def count(done: int) -> None:
+        nonlocal at_hand
+        at_hand = done
+        on_progress(done, n)
+
+    table = find_or_build(crystals, config, cache=cache, build=build, on_shard=count)
+    on_progress(n, n)
     return table
 
 

@@ -107,6 +107,7 @@ class DescriptorTable(FeatureTable):
     """
 
     dtypes: ClassVar[dict[str, str]] = {"row_offsets": "<i8", "columns": "<i4", "values": "<f8"}
+    running: ClassVar[frozenset[str]] = frozenset({"row_offsets"})
     row_offsets: NDArray[np.int64]
     columns: NDArray[np.int32]
     values: NDArray[np.float64]

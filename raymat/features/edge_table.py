@@ -102,6 +102,7 @@ class EdgeTable(FeatureTable):
         "indices": "<u2",
         "distances": "<f4",
     }
+    running: ClassVar[frozenset[str]] = frozenset({"offsets", "edge_offsets"})
 
     config: EdgeConfig
     offsets: NDArray[np.int64]

@@ -86,6 +86,7 @@ class NeighborTable(FeatureTable):
         "distances": "<f4",
         "n_ambiguous": "<i4",
     }
+    running: ClassVar[frozenset[str]] = frozenset({"offsets"})
 
     config: NeighborConfig
     offsets: NDArray[np.int64]

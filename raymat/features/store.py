@@ -4,16 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from raymat.data.crystals import CrystalSet
+from raymat.features.cache_contents import keep_limit
 from raymat.features.memory import available_memory
 from raymat.features.table import FeatureTable, TableConfig
 from raymat.features.table_cache import default_cache_folder, load_table, store_table, table_key
-
-Builder = Callable[[CrystalSet, Any], FeatureTable]
+from raymat.features.table_shards import Builder, build_in_shards, is_large
 
 
 def build_here(crystals: CrystalSet, config: TableConfig) -> FeatureTable:
@@ -60,14 +59,20 @@ def find_or_build(
     *,
     cache: Path | None = None,
     build: Builder = build_here,
+    on_shard: Callable[[int], None] = lambda _done: None,
 ) -> FeatureTable:
     """Take a table from the cache, or build it and put it there.
+
+    That of a large set is built shard by shard and joined on disk (see
+    `table_shards`), so that memory does not grow with their number. A standing limit of the
+    cache's size is applied afterwards.
 
     Args:
         crystals: whose features.
         config: which features.
         cache: the cache's folder; None for the user's own.
-        build: how to build it; `build_here` unless given.
+        build: how to build it, or a shard of it; `build_here` unless given.
+        on_shard: called with the number of crystals done after every shard.
 
     Raises:
         ConfigError: it must be built and does not fit into memory.
@@ -75,9 +80,16 @@ def find_or_build(
     """
     folder, key = cache or default_cache_folder(), table_key(crystals, config)
     table = load_table(folder, key, config)
+    if table is not None:
+        return table
+    if is_large(crystals):
+        table = build_in_shards(
+            crystals, config, folder=folder, key=key, build=build, on_shard=on_shard
+        )
     if table is None:
         table = build(crystals, config)
         store_table(folder, key, table)
+    keep_limit(folder, keep=(key,))
     return table
 
 

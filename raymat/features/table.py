@@ -93,10 +93,14 @@ class FeatureTable:
     """What was computed, one entry per crystal, as arrays that processes share.
 
     Attributes:
-        dtypes: the array fields and their types; the cache stores exactly these.
+        dtypes: the array fields and their types; the cache stores exactly these. The first has one
+            entry more than there are crystals.
+        running: those of them that are running sums from 0. The tables of consecutive parts are
+            joined by going on with these sums, and by putting the other arrays end to end.
     """
 
     dtypes: ClassVar[dict[str, str]]
+    running: ClassVar[frozenset[str]]
     config: Any
 
     def __len__(self) -> int:

@@ -10,9 +10,11 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,25 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymat.config import Config
 from raymat.data.crystals import CrystalSet
 from raymat.features.table import FeatureTable, TableConfig
+from raymat.features.table_files import HEADER, read_table, write_joined, write_table
 
-_HEADER = "header.json"
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+_OWN_PARTIAL = re.compile(rf"(damaged-)?[0-9a-f]{{16}}-[0-9a-f]{{32}}{re.escape(PARTIAL)}")
 _STALE_S = 86_400.0  # a writer that has not finished in a day never will
 
 _log = logging.getLogger(__name__)
-
-
-class _Header(Config):
-    """What a stored table must turn out to be."""
-
-    key: str
-    kind: str
-    config: dict[str, Any]
-    shapes: dict[str, tuple[int, ...]]
-    sha256: dict[str, str]
 
 
 def default_cache_folder() -> Path:
@@ -76,35 +68,87 @@ def load_table(folder: Path, key: str, config: TableConfig) -> FeatureTable | No
     Returns:
         The table, or None if there is none or it is not what its header says.
     """
+    stored = folder / key
     try:
-        return _read(folder / key, key, config)
+        table = read_table(stored, key, config)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError) as cause:
-        _log.warning("%s: stored table ignored (%s)", folder / key, _one_line(cause))
+        _log.warning("%s: stored table ignored (%s)", stored, _one_line(cause))
         return None
+    with contextlib.suppress(OSError):  # a cache that others own may be read-only
+        os.utime(stored / HEADER)  # its last use, for a limit of the cache's size
+    return table
 
 
-def store_table(folder: Path, key: str, table: FeatureTable) -> None:
+def store_table(folder: Path, key: str, table: FeatureTable) -> bool:
     """Store a table for later runs; of several writers at once the first one counts.
 
-    A folder that cannot be written is a warning in the log.
+    Returns:
+        Whether it is there. A folder that cannot be written is a warning in the log.
     """
-    partial = folder / f"{key[:16]}-{uuid.uuid4().hex}{_PARTIAL}"
+    return _store(folder, key, table.config, lambda partial: write_table(partial, key, table))
+
+
+def store_joined(folder: Path, key: str, config: TableConfig, parts: Iterable[str]) -> bool:
+    """Store one table out of the stored tables of consecutive parts of its crystals.
+
+    Args:
+        folder: of the cache.
+        key: of the whole table.
+        config: of all of them.
+        parts: keys of the parts, in order; hardly more than one of their arrays is in memory.
+
+    Returns:
+        Whether it is there.
+    """
+    paths = {part: folder / part for part in parts}
+    return _store(folder, key, config, lambda partial: write_joined(partial, key, config, paths))
+
+
+def sweep_partial(folder: Path, *, older_than_s: float = _STALE_S) -> None:
+    """Remove what killed writers left; other folders are not touched.
+
+    Args:
+        folder: of the cache.
+        older_than_s: a younger one may be still at work.
+    """
+    for left in partial_folders(folder):
+        with contextlib.suppress(FileNotFoundError):  # its writer has just finished
+            if time.time() - left.stat().st_mtime > older_than_s:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def partial_folders(folder: Path) -> Iterator[Path]:
+    """Give the folders that writers are at work in, or were when they were killed."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        if _OWN_PARTIAL.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            yield path
+
+
+def new_partial(folder: Path, key: str) -> Path:
+    """Give the path of a folder that is no table, under a name that no other process takes."""
+    return folder / f"{key[:16]}-{uuid.uuid4().hex}{PARTIAL}"
+
+
+def _store(folder: Path, key: str, config: TableConfig, write: Callable[[Path], None]) -> bool:
+    partial = new_partial(folder, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
+        sweep_partial(folder)
         partial.mkdir()
-        _write(partial, key, table)
-        _put_in_place(partial, folder / key, table.config)
-    except OSError as cause:
+        write(partial)
+        _put_in_place(partial, folder / key, config)
+    except (OSError, ValueError, KeyError) as cause:
         _log.warning(
             "%s: table not cached (%s); set RAYMAT_CACHE to a folder with space",
             folder,
             _one_line(cause),
         )
+        return False
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return True
 
 
 def _installed(package: str) -> str | None:
@@ -115,63 +159,14 @@ def _installed(package: str) -> str | None:
         return None
 
 
-def _read(stored: Path, key: str, config: TableConfig) -> FeatureTable:
-    header = _Header.model_validate_json((stored / _HEADER).read_bytes())
-    if header.key != key or header.kind != config.kind:
-        raise ValueError(f"it was stored as {header.kind} {header.key}")
-    table_class = config.table_class()
-    arrays = {
-        name: _read_array(stored, name, dtype, header) for name, dtype in table_class.dtypes.items()
-    }
-    return table_class(config=config, **arrays)
-
-
-def _read_array(stored: Path, name: str, dtype: str, header: _Header) -> NDArray[Any]:
-    path = stored / f"{name}.npy"
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != header.sha256[name]:
-            raise ValueError(f"{path.name} is damaged")
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.dtype.str != dtype or array.shape != header.shapes[name]:
-        raise ValueError(f"{path.name} holds {array.dtype.str} {array.shape}")
-    # As a plain array on the mapped memory: a memmap itself is pickled with a copy of it, so every
-    # process of Ray that reads the table would hold its own.
-    return np.asarray(array)
-
-
-def _write(partial: Path, key: str, table: FeatureTable) -> None:
-    arrays = {
-        name: np.ascontiguousarray(getattr(table, name), dtype)
-        for name, dtype in table.dtypes.items()
-    }
-    header = _Header(
-        key=key,
-        kind=table.config.kind,
-        config=table.config.model_dump(mode="json"),
-        shapes={name: array.shape for name, array in arrays.items()},
-        sha256={name: _write_array(partial, name, array) for name, array in arrays.items()},
-    )
-    with (partial / _HEADER).open("wb") as file:
-        file.write(header.model_dump_json().encode())
-        os.fsync(file.fileno())
-
-
-def _write_array(partial: Path, name: str, array: NDArray[Any]) -> str:
-    with (partial / f"{name}.npy").open("w+b") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _put_in_place(partial: Path, stored: Path, config: TableConfig) -> None:
     """Rename the finished folder; one that is already there stays unless it is damaged."""
     if stored.exists():
         if load_table(stored.parent, stored.name, config) is not None:
             return
         damaged = stored.with_name(f"damaged-{partial.name}")
-        stored.rename(damaged)
+        with contextlib.suppress(FileNotFoundError):  # not damaged, but removed meanwhile
+            stored.rename(damaged)
         shutil.rmtree(damaged, ignore_errors=True)
     try:
         partial.rename(stored)
@@ -184,13 +179,6 @@ def _put_in_place(partial: Path, stored: Path, config: TableConfig) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _remove_stale(folder: Path) -> None:
-    for left in folder.glob(f"*{_PARTIAL}"):
-        with contextlib.suppress(FileNotFoundError):  # its writer has just finished
-            if time.time() - left.stat().st_mtime > _STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _one_line(cause: Exception) -> str:

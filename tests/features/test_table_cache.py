@@ -184,13 +184,17 @@ def test_header_that_lies_about_shapes_is_a_miss(tmp_path, tiny_crystals, table)
 
 
 def test_what_killed_writers_left_is_swept(tmp_path, tiny_crystals, table):
-    old, new = tmp_path / "old.partial", tmp_path / "new.partial"
-    old.mkdir()
-    new.mkdir()
-    os.utime(old, (0, 0))
+    old, new = (table_cache.new_partial(tmp_path, letter * 64) for letter in "ab")
+    damaged, foreign = tmp_path / f"damaged-{old.name}", tmp_path / "letters.partial"
+    for folder in (old, new, damaged, foreign):
+        folder.mkdir()
+    for folder in (old, damaged, foreign):
+        os.utime(folder, (0, 0))
     store_table(tmp_path, table_key(tiny_crystals, CONFIG), table)
     assert not old.exists()
+    assert not damaged.exists()
     assert new.exists()
+    assert foreign.exists()
 
 
 def test_a_folder_that_cannot_be_written_only_warns(tmp_path, tiny_crystals, table, caplog):
