@@ -7,12 +7,13 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from raymat.data.readers import LoadedData
+    from raymat.data.readers import DataSource, LoadedData
 
 _FORMATS = (
     "Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or built-in name."
 )
 
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help=_FORMATS)]
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_FORMATS)]
 Target = Annotated[
     str | None,
@@ -25,8 +26,12 @@ MaxRejected = Annotated[
 
 
 def say_counts(loaded: "LoadedData") -> str:
-    """Say how many rows can be used."""
-    source = loaded.source
+    """Say how many rows of loaded data can be used."""
+    return say_source(loaded.source)
+
+
+def say_source(source: "DataSource") -> str:
+    """Say how many rows of a checked source can be used."""
     counts = f"{source.n_used:,} of {source.n_rows:,} rows usable, {source.n_rejected:,} rejected"
     return f"{counts} (sha256 {source.sha256[:12]})"
 

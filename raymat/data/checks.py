@@ -40,13 +40,19 @@ class Checked:
 
 
 def check_rows(
-    raw: RawCrystals, target: str | None, *, where: str, earlier_ids: Set[str] = frozenset()
+    raw: RawCrystals,
+    target: str | None,
+    *,
+    where: str,
+    earlier_ids: Set[str] = frozenset(),
+    is_part: bool = False,
 ) -> Checked:
     """Give each row's first reason to be left out, if there is one.
 
     The order is: structure unreadable, not finite, without volume, with unknown elements, with
     atoms closer than 0.5 Å; target missing, infinite, not a number, impossible; id met before in
-    a usable row, or among `earlier_ids`.
+    a usable row, or among `earlier_ids`. Of a part of the rows (`is_part`), a target column that
+    holds text only is no error: the other parts may hold numbers (see `find_text`).
 
     Raises:
         DataError: no such target column, or it holds text.
@@ -55,11 +61,20 @@ def check_rows(
     reasons = _structure_reasons(raw)
     if target is not None:
         column = _find_column(properties, target, where=where)
-        values = _numbers(column, properties, where=where)
+        values = _numbers(column)
+        problem = None if is_part else _text_problem(column, values, properties, where=where)
+        if problem is not None:
+            raise problem
         _add(reasons, _target_reasons(column, values, find_property(target)))
         properties = properties.assign(**{target: values})
     _reject_duplicates(reasons, raw.material_ids, earlier_ids)
     return Checked(reasons, properties)
+
+
+def find_text(properties: pd.DataFrame, target: str, *, where: str) -> DataError | None:
+    """Give the error of a target column that holds text and no number; None where it is fine."""
+    column = _find_column(properties, target, where=where)
+    return _text_problem(column, _numbers(column), properties, where=where)
 
 
 def kind_of(reason: str) -> str:
@@ -118,20 +133,28 @@ def _find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Se
     return column
 
 
-def _numbers(
-    column: "pd.Series[float]", properties: pd.DataFrame, *, where: str
-) -> NDArray[np.float64]:
+def _numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
     """Give the target as float64, booleans as 0 and 1, NaN where there is no number."""
     # Lists and dictionaries in a column are no numbers either, and to_numeric refuses them.
     plain = column.map(lambda cell: str(cell) if isinstance(cell, list | dict) else cell)
     values = pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    present = ~column.isna().to_numpy(dtype=bool)
-    if present.any() and not np.isfinite(values).any() and not _is_numeric(column):
-        known = ", ".join(numeric_columns(properties)[:12]) or "none"
-        example = str(column[present].iloc[0])[:_SHOWN]
-        problem = f"column '{column.name}' holds text ({example!r}), not numbers"
-        raise DataError(f"{where}: {problem}; numeric columns: {known}")
     return np.asarray(values, dtype=np.float64)
+
+
+def _text_problem(
+    column: "pd.Series[float]",
+    values: NDArray[np.float64],
+    properties: pd.DataFrame,
+    *,
+    where: str,
+) -> DataError | None:
+    present = ~column.isna().to_numpy(dtype=bool)
+    if not present.any() or np.isfinite(values).any() or _is_numeric(column):
+        return None
+    known = ", ".join(numeric_columns(properties)[:12]) or "none"
+    example = str(column[present].iloc[0])[:_SHOWN]
+    problem = f"column '{column.name}' holds text ({example!r}), not numbers"
+    return DataError(f"{where}: {problem}; numeric columns: {known}")
 
 
 def _target_reasons(

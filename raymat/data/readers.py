@@ -67,7 +67,7 @@ class LoadedData:
 
 
 class TooManyRejectedError(DataError):
-    """More rows are unusable than the caller allows; `rejected` lists them."""
+    """More rows are unusable than the caller allows; `rejected` lists them, or the first ones."""
 
     def __init__(self, message: str, *, rejected: pd.DataFrame) -> None:
         super().__init__(message)
@@ -100,7 +100,8 @@ def load_crystals(
     rejected = list_rejected(raw, checked)
     if len(rejected) > max_rejected * len(raw) or not len(usable):
         raise TooManyRejectedError(
-            _rejection_letter(source, checked, max_rejected), rejected=rejected
+            rejection_letter(source, reason_counts(rejected), len(raw), max_rejected),
+            rejected=rejected,
         )
     return LoadedData(
         crystals=raw.select(usable, checked.properties),
@@ -189,12 +190,12 @@ def find_ending(path: Path) -> str:
     )
 
 
-def _rejection_letter(source: str, checked: Checked, max_rejected: float) -> str:
-    reasons = pd.DataFrame({"reason": checked.reasons[checked.reasons != ""]})
-    common = [f"{kind} ({n})" for kind, n in list(reason_counts(reasons).items())[:3]]
-    counted = f"{len(reasons):,} of {len(checked.reasons):,} rows cannot be used"
-    why = "; ".join(common)
-    if not len(checked.usable):
+def rejection_letter(source: str, reasons: dict[str, int], n_rows: int, max_rejected: float) -> str:
+    """Say that too many of `n_rows` rows cannot be used, why, and what to do."""
+    n_rejected = sum(reasons.values())
+    counted = f"{n_rejected:,} of {n_rows:,} rows cannot be used"
+    why = "; ".join(f"{kind} ({n})" for kind, n in list(reasons.items())[:3])
+    if n_rejected == n_rows:
         return f"{source}: none of the rows can be used: {counted}: {why}"
     limit = f"more than --max-rejected {max_rejected:g}"
     advice = f"`raymat data check {source}` lists them; mend them, or raise --max-rejected"

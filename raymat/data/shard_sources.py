@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.builtin import BUILTIN
-from raymat.data.cif_folder import open_folder
+from raymat.data.cif_folder import open_folder, open_listed_folder
 from raymat.data.parquet_reader import iter_tables, open_parquet, read_table, to_frame
 from raymat.data.raw import ID_COLUMN, RawCrystals, split_off_ids
 from raymat.data.readers import (
@@ -49,13 +49,18 @@ class ShardSource(Protocol):
         ...
 
 
-def open_source(source: str) -> ShardSource:
+def open_source(source: str, target: str | None = None) -> ShardSource:
     """Find out what kind of source this is, and whether it has rows and structure columns.
+
+    Args:
+        source: what `iter_shards` reads.
+        target: the property column that is asked for. A folder of CIF files then needs its
+            ``id_prop.csv``, whose column has no other name.
 
     Raises:
         DataError: the source cannot be used as a whole.
     """
-    opened = _open(source)
+    opened = _open(source, target)
     refuse_empty(opened.n_rows, source)
     return opened
 
@@ -124,13 +129,13 @@ class _ParquetSource:
         return map(to_frame, iter_tables(self.path, _IDS_AT_ONCE, [ID_COLUMN]))
 
 
-def _open(source: str) -> ShardSource:
+def _open(source: str, target: str | None) -> ShardSource:
     if source in BUILTIN:
         raw = BUILTIN[source]()
         return _WholeSource(raw.material_ids, raw.cut, partial(facts_of_builtin, source, raw))
     path = Path(source).expanduser()
     if path.is_dir():
-        folder = open_folder(path)
+        folder = open_folder(path) if target is None else open_listed_folder(path, target)
         return _WholeSource(folder.material_ids, folder.read, partial(facts_of_folder, folder))
     table_reader = TABLE_READERS.get(find_ending(path))
     return _open_parquet(path) if table_reader is None else _open_table(path, table_reader(path))

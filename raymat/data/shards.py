@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raymat.data.checks import check_rows
+from raymat.data.checks import Checked, check_rows, find_text
 from raymat.data.crystals import CrystalSet
+from raymat.data.raw import RawCrystals
 from raymat.data.readers import SourceFacts, list_rejected
 from raymat.data.shard_sources import ShardSource, count_shards, open_source
+from raymat.errors import DataError
 
 SHARD_SIZE = 2000
 """Rows in a shard, where the caller names no other number."""
@@ -83,8 +85,31 @@ def iter_shards(
         DataError: the source cannot be used as a whole, or, while shards are given, rows of the
             file cannot be read.
     """
-    opened = open_source(source)
-    return _give(opened, _plan(opened, size, skip), size=size, where=source)
+    return read_shards(open_source(source), size=size, skip=skip, where=source)
+
+
+def read_shards(
+    opened: ShardSource,
+    *,
+    where: str,
+    size: int = SHARD_SIZE,
+    skip: Collection[int] = frozenset(),
+    target: str | None = None,
+) -> Iterator[Shard]:
+    """Read and check an open source, shard by shard; see `iter_shards`.
+
+    Args:
+        opened: the source.
+        where: what to call it in a message.
+        size: rows in a shard.
+        skip: numbers of shards not to give.
+        target: property column that must hold usable numbers, as for `load_crystals`.
+
+    Raises:
+        DataError: no such target column, or, after the last shard, it has held text only.
+    """
+    checker = _Checker(target, where)
+    return _give(opened, _plan(opened, size, skip), checker, size=size)
 
 
 @dataclass(frozen=True)
@@ -114,16 +139,38 @@ def _plan(source: ShardSource, size: int, skip: Collection[int]) -> _Plan:
     return _Plan(given, given | frozenset(shards[decides].tolist()), repeated)
 
 
-def _give(source: ShardSource, plan: _Plan, *, size: int, where: str) -> Iterator[Shard]:
+class _Checker:
+    """Checks shard after shard, and tells at the end of a target that was never a number."""
+
+    def __init__(self, target: str | None, where: str) -> None:
+        self.target, self.where = target, where
+        self.has_numbers = target is None
+        self.text: DataError | None = None
+
+    def check(self, raw: RawCrystals, taken: set[str]) -> Checked:
+        checked = check_rows(raw, self.target, where=self.where, earlier_ids=taken, is_part=True)
+        if self.target is not None and not self.has_numbers:
+            values = checked.properties[self.target].to_numpy(dtype=np.float64)
+            self.has_numbers = bool(np.isfinite(values).any())
+            self.text = self.text or find_text(raw.properties, self.target, where=self.where)
+        return checked
+
+    def finish(self) -> None:
+        if self.text is not None and not self.has_numbers:
+            raise self.text
+
+
+def _give(source: ShardSource, plan: _Plan, checker: _Checker, *, size: int) -> Iterator[Shard]:
     taken: set[str] = set()  # of the repeated ids, those that had a usable row
     for number, raw in source.read(size, plan.read):
-        checked = check_rows(raw, None, where=where, earlier_ids=taken)
+        checked = checker.check(raw, taken)
         usable = raw.material_ids[checked.usable]
         taken.update(usable[np.isin(_hashes(usable), plan.repeated)])
         if number in plan.given:
             crystals = raw.select(checked.usable, checked.properties)
             rows = number * size + np.arange(len(raw.material_ids))[checked.usable]
             yield Shard(number, crystals, list_rejected(raw, checked), rows)
+    checker.finish()
 
 
 def _hashes(ids: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Crystals out: the standard Parquet, rejected.csv; a file appears whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -45,6 +45,18 @@ def write_rejected(rejected: pd.DataFrame, path: Path) -> None:
     """
     with atomic_file(path) as temporary:
         rejected.to_csv(temporary, index=False)
+
+
+@contextmanager
+def writing_rejected(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that adds rows to a list that appears when the block ends well.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write("material_id,reason\n")
+        yield lambda rows: rows.to_csv(file, index=False, header=False)
 
 
 @contextmanager

@@ -103,6 +103,27 @@ def test_check_of_good_data_is_one_line() -> None:
     assert "delta: 71 of 71 rows usable, 0 rejected" in result.output
 
 
+def test_check_of_several_sources(tmp_path: Path, broken: Path) -> None:
+    out = tmp_path / "lists"
+    missing = str(tmp_path / "none.parquet")
+    result = runner.invoke(app, ["check", "delta", str(broken), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("rows usable, 0 rejected") == 2
+    assert sorted(path.name for path in out.iterdir()) == [
+        "broken-rejected.csv",
+        "delta-rejected.csv",
+    ]
+    result = runner.invoke(app, ["check", missing, str(broken), "delta", "--target", "y"])
+    assert "2 of 3 sources" not in result.output
+    assert isinstance(result.exception, DataError)
+    assert str(result.exception).startswith("3 of 3 sources cannot be used; the first: ")
+    result = runner.invoke(app, ["check", missing, str(broken)])
+    assert "12 of 12 rows usable" in result.output  # the second is checked all the same
+    assert "no such file" in str(result.exception)
+    result = runner.invoke(app, ["check", "delta", "delta", "--out", str(out)])
+    assert "two sources are called delta" in str(result.exception)
+
+
 def test_describe_prints_and_draws(tmp_path: Path) -> None:
     options = ["--target", "log10_bulk_modulus", "--out", str(tmp_path / "d")]
     result = runner.invoke(app, ["describe", "delta", *options])
