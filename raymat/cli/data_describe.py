@@ -20,12 +20,12 @@ def describe(
     source: Source,
     target: Target = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the picture.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for page and picture.")
     ] = None,
     max_rejected: MaxRejected = MAX_REJECTED,
     _debug: options.Debug = False,
 ) -> None:
-    """Show counts, elements, target distribution and leakage; with --out also as a picture.
+    """Show counts, elements, cells, target, duplicates and leakage; with --out also as a page.
 
     Example: raymat data describe delta --target log10_bulk_modulus --out reports/delta
     """
@@ -38,11 +38,15 @@ def describe(
     for kind, n in description.reasons.items():
         typer.echo(f"  rejected: {n:,} × {kind}")
     show(_number_table(description), _element_table(description))
+    _print_target(description)
+    _print_symmetry(description)
+    for line in description.duplicates.lines():
+        typer.echo(line)
     _print_leakage(description)
     if out is None:
-        typer.echo("picture: --out DIR draws this")
+        typer.echo("page: --out DIR writes and draws this")
     else:
-        _save_picture(description, out)
+        _save(description, out)
 
 
 def _number_table(description: "Description") -> "Table":
@@ -52,6 +56,9 @@ def _number_table(description: "Description") -> "Table":
     sites = description.n_sites
     spread = sites.std(ddof=1) if len(sites) > 1 else 0.0
     columns = {"atoms per cell": [*description.n_sites_quantiles, sites.mean(), spread]}
+    volumes = description.volumes
+    spread = volumes.std(ddof=1) if len(volumes) > 1 else 0.0
+    columns["Å³ per atom"] = [*description.volumes_quantiles, volumes.mean(), spread]
     if (target := description.target) is not None:
         columns[_target_name(target)] = [*target.quantiles, target.mean, target.std]
     table = new_table("Distributions", "", *columns)
@@ -73,9 +80,31 @@ def _element_table(description: "Description") -> "Table":
     return table
 
 
+def _print_target(description: "Description") -> None:
+    target = description.target
+    if target is None:
+        return
+    if not target.shape.has_zero_peak:
+        typer.echo(f"zeros in the target: {target.share_of_zeros:.1%}")
+    for line in target.shape.lines(target.property.unit):
+        typer.echo(line)
+
+
+def _print_symmetry(description: "Description") -> None:
+    from collections import Counter
+
+    from raymat.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
+
+    groups = description.spacegroups
+    if groups is None:
+        typer.echo("symmetry: the source states no space group for most crystals")
+        return
+    counts = Counter(crystal_system(group) for group in groups.tolist() if group)
+    named = [f"{name} {counts[name]:,}" for _, name in CRYSTAL_SYSTEMS]
+    typer.echo(f"symmetry: {', '.join(named)}")
+
+
 def _print_leakage(description: "Description") -> None:
-    if description.target is not None:
-        typer.echo(f"zeros in the target: {description.target.share_of_zeros:.1%}")
     shared, n = description.n_shared_formula, description.n_formulas
     typer.echo(f"formulas: {n:,} different; {shared:,} crystals share theirs with another")
     for kind, leakage in description.leakage.items():
@@ -83,10 +112,14 @@ def _print_leakage(description: "Description") -> None:
         typer.echo(f"{kind} split: {text}")
 
 
-def _save_picture(description: "Description", folder: Path) -> None:
+def _save(description: "Description", folder: Path) -> None:
     from raymat.reports.data_figures import save_description_figure
+    from raymat.reports.data_page import save_data_page
 
     make_folder(folder)
     path = folder / f"{description.source.name}.png"
     save_description_figure(description, path)
     typer.echo(f"picture: {path}")
+    page, *beside = save_data_page(description, folder)
+    typer.echo(f"page: {page}")
+    typer.echo(f"beside it: {', '.join(file.name for file in beside)}")

@@ -1,5 +1,7 @@
 """What the commands of ``raymat data`` share: options, counts, tables on the terminal."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +45,23 @@ def show(*tables: "Table") -> None:
     console = Console()
     for table in tables:
         console.print(table)
+
+
+@contextmanager
+def progress() -> "Iterator[Callable[[str, int, int], None]]":
+    """Give a function that shows how much of what is done; on a terminal only."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        tasks = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what)
+            shown.update(tasks[what], completed=done, total=total)
+
+        yield tell
 
 
 def new_table(title: str, *columns: str) -> "Table":

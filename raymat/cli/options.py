@@ -204,8 +204,15 @@ _BUDGET = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 _BUDGET_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 
 
-def parse_time_budget(text: str) -> float:
+def parse_time_budget(
+    text: str, *, name: str = "--time-budget", example: str = "90s, 30m or 1h30m"
+) -> float:
     """Give the seconds of a time such as ``90s``, ``30m`` or ``1h30m``.
+
+    Args:
+        text: what was given.
+        name: of the option, for the message.
+        example: of such a time, for the message.
 
     Raises:
         ConfigError: it is no such time, names a unit twice, or is nothing.
@@ -215,7 +222,7 @@ def parse_time_budget(text: str) -> float:
     units = [unit for _, unit in parts]
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if seconds <= 0 or units != sorted(set(units), key=list(_SECONDS).index):
-        raise ConfigError(f"--time-budget {text}: expected a time such as 90s, 30m or 1h30m")
+        raise ConfigError(f"{name} {text}: expected a time such as {example}")
     return seconds
 
 

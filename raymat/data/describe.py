@@ -1,4 +1,4 @@
-"""What a data set holds: counts, elements, sizes, the target's distribution, leakage."""
+"""What a data set holds: counts, elements, cells, symmetry, the target, duplicates, leakage."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.data.composition import element_totals, reduced_formulas
-from raymat.data.leakage import Leakage, find_leakage
+from raymat.data.crystals import CrystalSet
+from raymat.data.duplicate_candidates import DuplicateRules, volumes_per_atom
+from raymat.data.duplicates import Duplicates, find_duplicates
+from raymat.data.leakage import Leakage, find_leakage, stated_spacegroups
 from raymat.data.readers import DataSource, LoadedData, reason_counts
 from raymat.data.splits import SplitConfig, make_split
+from raymat.data.symmetry import find_spacegroup
+from raymat.data.target_shape import TargetShape, find_shape
 from raymat.errors import DataError
 from raymat.properties import Property, find_property
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+MOST_PAIRS = 300
+"""Pairs of crystals that are compared as possible duplicates, those of the smallest cells: each
+takes a hundredth of a second and more, and a description should take seconds."""
+MOST_SEARCHED = 1000
+"""Crystals without a stated space group of which spglib is asked, some thousandths of a second
+each; of more, the symmetry is not described."""
 _SPLIT_KINDS = ("random", "formula", "chemical_system", "kfold")
 
 
@@ -27,6 +38,7 @@ class TargetSummary:
         std: sample standard deviation (n - 1); 0 for one value.
         quantiles: at `QUANTILES`; the ends are minimum and maximum.
         share_of_zeros: part of the values that are exactly 0.
+        shape: peak at zero, one mode or two.
     """
 
     property: Property
@@ -35,6 +47,7 @@ class TargetSummary:
     std: float
     quantiles: tuple[float, ...]
     share_of_zeros: float
+    shape: TargetShape
 
 
 @dataclass(frozen=True)
@@ -47,9 +60,13 @@ class Description:
         elements: crystals that hold each element, in order of Z.
         n_sites: (n,) atoms per cell.
         n_sites_quantiles: at `QUANTILES`.
+        volumes: (n,) Å3 per atom.
+        volumes_quantiles: at `QUANTILES`.
+        spacegroups: (n,) 1 to 230, 0 where unknown; None where too many would have to be searched.
         n_formulas: different reduced formulas.
         n_shared_formula: crystals whose formula another crystal has too.
         target: None if no target was asked for.
+        duplicates: crystals that are one and the same, among the pairs of the smallest cells.
         leakage: by kind of split with default fractions and seed 0; None where the set is too
             small for it.
     """
@@ -59,9 +76,13 @@ class Description:
     elements: dict[str, int]
     n_sites: NDArray[np.int64]
     n_sites_quantiles: tuple[float, ...]
+    volumes: NDArray[np.float64]
+    volumes_quantiles: tuple[float, ...]
+    spacegroups: NDArray[np.int64] | None
     n_formulas: int
     n_shared_formula: int
     target: TargetSummary | None
+    duplicates: Duplicates
     leakage: dict[str, Leakage | None]
 
 
@@ -72,7 +93,9 @@ def describe(loaded: LoadedData, target: str | None = None) -> Description:
         DataError: the target holds values that are no finite numbers.
     """
     crystals = loaded.crystals
-    spacegroups: dict[int, int] = {}  # found once for all kinds of split
+    spacegroups = _spacegroups(crystals)
+    known = dict(enumerate(spacegroups.tolist())) if spacegroups is not None else {}
+    volumes = volumes_per_atom(crystals)
     _, counts = np.unique(reduced_formulas(crystals).astype(str), return_counts=True)
     return Description(
         source=loaded.source,
@@ -80,10 +103,18 @@ def describe(loaded: LoadedData, target: str | None = None) -> Description:
         elements=element_totals(crystals),
         n_sites=crystals.n_sites,
         n_sites_quantiles=_quantiles(crystals.n_sites.astype(np.float64)),
+        volumes=volumes,
+        volumes_quantiles=_quantiles(volumes),
+        spacegroups=spacegroups,
         n_formulas=len(counts),
         n_shared_formula=int(counts[counts > 1].sum()),
         target=_summarize(crystals.target(target), find_property(target)) if target else None,
-        leakage={kind: _leakage(loaded, kind, spacegroups) for kind in _SPLIT_KINDS},
+        duplicates=find_duplicates(
+            [(loaded.source.name, crystals)],
+            DuplicateRules(most_pairs=MOST_PAIRS),
+            trust_stated=True,
+        ),
+        leakage={kind: _leakage(loaded, kind, known) for kind in _SPLIT_KINDS},
     )
 
 
@@ -97,11 +128,23 @@ def _summarize(values: NDArray[np.float64], prop: Property) -> TargetSummary:
         std=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
         quantiles=_quantiles(values),
         share_of_zeros=float(np.mean(values == 0.0)),
+        shape=find_shape(values),
     )
 
 
 def _quantiles(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(q) for q in np.quantile(values, QUANTILES))
+
+
+def _spacegroups(crystals: CrystalSet) -> NDArray[np.int64] | None:
+    """Give (n,) the stated space groups, else those that spglib finds; None if they are many."""
+    groups = stated_spacegroups(crystals)
+    missing = np.flatnonzero(groups == 0)
+    if len(missing) > MOST_SEARCHED:
+        return None
+    for row in missing.tolist():
+        groups[row] = find_spacegroup(crystals[row])
+    return groups
 
 
 def _leakage(loaded: LoadedData, kind: str, spacegroups: dict[int, int]) -> Leakage | None:

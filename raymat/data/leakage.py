@@ -1,6 +1,5 @@
 """How much of a test set was, in a sense, seen in training."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,10 @@ from numpy.typing import NDArray
 from raymat.data.composition import reduced_formulas
 from raymat.data.crystals import CrystalSet
 from raymat.data.splits import Split
+from raymat.data.symmetry import find_spacegroup
 
 SPACEGROUP_COLUMN = "spacegroup_number"
 N_SPACEGROUPS = 230
-_SYMPRECS = (0.1, 0.01)  # Å; the tighter one where the looser fails
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,13 @@ def find_leakage(
 
 def _add_spacegroups(groups: dict[int, int], crystals: CrystalSet, rows: NDArray[np.int64]) -> None:
     """Add the space group number of each of these rows, 0 where there is none."""
-    stated = _stated_spacegroups(crystals)
+    stated = stated_spacegroups(crystals)
     for row in rows.tolist():
         if row not in groups:
             groups[row] = int(stated[row]) or _find_spacegroup(crystals, row)
 
 
-def _stated_spacegroups(crystals: CrystalSet) -> NDArray[np.int64]:
+def stated_spacegroups(crystals: CrystalSet) -> NDArray[np.int64]:
     """Give (n,) numbers of the column, 0 where it holds none; it may hold symbols (Fm-3m)."""
     if SPACEGROUP_COLUMN not in crystals.properties:
         return np.zeros(len(crystals), dtype=np.int64)
@@ -85,21 +84,4 @@ def _stated_spacegroups(crystals: CrystalSet) -> NDArray[np.int64]:
 
 
 def _find_spacegroup(crystals: CrystalSet, row: int) -> int:
-    import spglib
-
-    crystal = crystals[row]
-    cell = (
-        crystal.lattice.tolist(),
-        crystal.frac_coords.tolist(),
-        crystal.atomic_numbers.tolist(),
-    )
-    for symprec in _SYMPRECS:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # spglib's change of error style
-            try:
-                found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-            except spglib.SpglibError:
-                continue
-        if found is not None:
-            return int(found.number)
-    return 0
+    return find_spacegroup(crystals[row])

@@ -47,6 +47,17 @@ def description_figure(description: Description) -> "Figure":
     return figure
 
 
+def element_figure(description: Description) -> "Figure":
+    """Draw the elements alone."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    _draw_elements(figure.subplots(), description.elements)
+    return figure
+
+
 def _draw_histogram(axes: "Axes", description: Description) -> None:
     target = description.target
     if target is None:

@@ -139,7 +139,7 @@ def test_describe_says_how_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, ["describe", "delta"])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[-1] == "picture: --out DIR draws this"
+    assert result.output.splitlines()[-1] == "page: --out DIR writes and draws this"
     assert not list(tmp_path.iterdir())
 
 
@@ -155,7 +155,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert "cannot be made (Not a directory); choose another --out" in str(result.exception)
 
 
-@pytest.mark.parametrize("command", ["import", "check", "describe"])
+@pytest.mark.parametrize("command", ["import", "check", "describe", "duplicates"])
 def test_help_has_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
