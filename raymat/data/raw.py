@@ -56,14 +56,16 @@ class RawCrystals:
 
     def select(self, rows: NDArray[np.int64], properties: pd.DataFrame) -> CrystalSet:
         """Give these rows as checked crystals; `properties` has a row for every raw row."""
-        return CrystalSet(
+        every = CrystalSet(
             material_ids=self.material_ids,
             lattices=self.lattices,
             offsets=self.offsets,
             atomic_numbers=self.atomic_numbers.astype(np.uint8),
             frac_coords=self.frac_coords,
             properties=properties,
-        ).take(rows)
+        )
+        # Most sources are whole, and a large one should not be in memory twice.
+        return every if len(rows) == len(self) else every.take(rows)
 
     def cut(self, start: int, stop: int) -> "RawCrystals":
         """Give the rows from `start` up to, not including, `stop`."""

@@ -30,11 +30,11 @@ def frame(part: dict) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, twelve_crystals: CrystalSet) -> Path:
-    """96 crystals with gaps, many of them exactly zero; each is there at eight volumes."""
+    """96 crystals with gaps, many of them exactly zero, some of them the same structure."""
     rng = np.random.default_rng(3)
     rows = [twelve_crystals[k % 12] for k in range(96)]
     stretched = [
-        Crystal(f"m-{k}", c.lattice * (1 + 0.001 * (k // 12)), c.atomic_numbers, c.frac_coords)
+        Crystal(f"m-{k}", c.lattice * (1 + 0.04 * (k // 12)), c.atomic_numbers, c.frac_coords)
         for k, c in enumerate(rows)
     ]
     gaps = np.where(np.arange(96) % 3 == 0, 0.0, np.abs(rng.normal(3.0, 0.5, 96)))
