@@ -6,9 +6,9 @@ Made crystals of 8 atoms, at the densities usual in databases, are written to Pa
 `raymat data check` and `raymat data cache build --model cgcnn`, each as a process of its own, with
 an empty cache. Measured are wall seconds and the memory of the process and all its descendants,
 Ray's among them, at the highest: the proportional set size (memory shared by processes counted
-once), looked at twice a second. A side is linear if a crystal takes the same time in the largest set as in
-the smallest, and flat if the memory is the same; building holds the crystals themselves, which are
-told apart. Linux only.
+once), looked at twice a second. A side is linear if a further crystal takes as long in the largest
+set as in the smallest, and flat if the memory is the same; building holds the crystals themselves.
+Linux only.
 """
 
 import argparse
