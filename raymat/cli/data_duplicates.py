@@ -66,7 +66,7 @@ def duplicates(
 
     asked = {"symprec": symprec, "volume_window": volume_window, "ltol": ltol, "stol": stol,
              "angle_tol": angle_tol, "largest": largest}  # fmt: skip
-    rules = build_config(DuplicateRules, asked, where="options")
+    rules = build_config(DuplicateRules, asked, where="raymat data duplicates", prefix="--")
     loaded = _load(sources, target, max_rejected)
     with progress() as tell:
         found = find_duplicates(loaded, rules, on_progress=tell)

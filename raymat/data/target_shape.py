@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ZERO_PEAK = 0.01
+ZERO_PEAK = 0.02
 """Smallest share of values of exactly 0 that is called a peak."""
 _MIN_BIC_GAIN, _MAX_VALLEY, _MIN_WEIGHT = 10.0, 0.8, 0.1
 _MIN_VALUES = 50  # fewer tell nothing of modes
