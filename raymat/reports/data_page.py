@@ -10,9 +10,9 @@ from raymat.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
 from raymat.data.writers import atomic_file
 from raymat.reports.data_figures import element_figure
 from raymat.reports.drawing import save_figure, with_unit
-from raymat.reports.page.build import render
 from raymat.reports.page.data_charts import counts, histogram
 from raymat.reports.page.parts import Note, Part, Picture, RunView, Section, Table
+from raymat.reports.page.render import render
 
 _MOST_GROUPS = 500  # of duplicates in the page; the list beside it has all
 _MOST_SPACEGROUPS = 20
