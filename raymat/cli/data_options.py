@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from raymat.data.readers import DataSource, LoadedData
+    from raymat.sources.import_run import Imported
 
 _FORMATS = (
     "Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or built-in name."
@@ -27,8 +28,8 @@ MaxRejected = Annotated[
 ]
 
 
-def say_counts(loaded: "LoadedData") -> str:
-    """Say how many rows of loaded data can be used."""
+def say_counts(loaded: "LoadedData | Imported") -> str:
+    """Say how many rows of loaded or imported data can be used."""
     return say_source(loaded.source)
 
 

@@ -58,23 +58,23 @@ def check_rows(
         DataError: no such target column, or it holds text.
     """
     properties = raw.properties
-    reasons = _structure_reasons(raw)
+    reasons = structure_reasons(raw)
     if target is not None:
-        column = _find_column(properties, target, where=where)
-        values = _numbers(column)
-        problem = None if is_part else _text_problem(column, values, properties, where=where)
+        column = find_column(properties, target, where=where)
+        values = target_numbers(column)
+        problem = None if is_part else text_problem(column, values, properties, where=where)
         if problem is not None:
             raise problem
-        _add(reasons, _target_reasons(column, values, find_property(target)))
+        add_reasons(reasons, target_reasons(column, values, find_property(target)))
         properties = properties.assign(**{target: values})
-    _reject_duplicates(reasons, raw.material_ids, earlier_ids)
+    reject_duplicates(reasons, raw.material_ids, earlier_ids)
     return Checked(reasons, properties)
 
 
 def find_text(properties: pd.DataFrame, target: str, *, where: str) -> DataError | None:
     """Give the error of a target column that holds text and no number; None where it is fine."""
-    column = _find_column(properties, target, where=where)
-    return _text_problem(column, _numbers(column), properties, where=where)
+    column = find_column(properties, target, where=where)
+    return text_problem(column, target_numbers(column), properties, where=where)
 
 
 def kind_of(reason: str) -> str:
@@ -87,7 +87,8 @@ def numeric_columns(properties: pd.DataFrame) -> list[str]:
     return [str(name) for name in properties.columns if _is_numeric(properties[name])]
 
 
-def _structure_reasons(raw: RawCrystals) -> NDArray[np.object_]:
+def structure_reasons(raw: RawCrystals) -> NDArray[np.object_]:
+    """Give what is wrong with each row's own structure, "" where nothing is."""
     reasons = raw.problems.copy()
     _mark(reasons, np.diff(raw.offsets) == 0, "structure is missing: no atoms")
     finite = _is_finite(raw)
@@ -123,7 +124,12 @@ def _owners(raw: RawCrystals) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(raw), dtype=np.int64), np.diff(raw.offsets))
 
 
-def _find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Series[float]":
+def find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Series[float]":
+    """Give the target's column.
+
+    Raises:
+        DataError: there is no such column, or more than one.
+    """
     if target not in properties.columns:
         hint = did_you_mean(target, numeric_columns(properties))
         raise DataError(f"{where}: no column '{target}'{hint}")
@@ -133,7 +139,7 @@ def _find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Se
     return column
 
 
-def _numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
+def target_numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
     """Give the target as float64, booleans as 0 and 1, NaN where there is no number."""
     # Lists and dictionaries in a column are no numbers either, and to_numeric refuses them.
     plain = column.map(lambda cell: str(cell) if isinstance(cell, list | dict) else cell)
@@ -141,13 +147,21 @@ def _numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _text_problem(
+def text_problem(
     column: "pd.Series[float]",
     values: NDArray[np.float64],
     properties: pd.DataFrame,
     *,
     where: str,
 ) -> DataError | None:
+    """Give the error of a target column that holds text only; `properties` has what could be one.
+
+    Args:
+        column: the target.
+        values: its numbers, as `target_numbers` gives them.
+        properties: all columns.
+        where: they were read, for the message.
+    """
     present = ~column.isna().to_numpy(dtype=bool)
     if not present.any() or np.isfinite(values).any() or _is_numeric(column):
         return None
@@ -157,9 +171,10 @@ def _text_problem(
     return DataError(f"{where}: {problem}; numeric columns: {known}")
 
 
-def _target_reasons(
+def target_reasons(
     column: "pd.Series[float]", values: NDArray[np.float64], prop: Property
 ) -> NDArray[np.object_]:
+    """Give what is wrong with each row's target, "" where nothing is."""
     reasons = np.full(len(values), "", dtype=object)
     low, high = prop.bounds
     missing = column.isna().to_numpy(dtype=bool)
@@ -179,7 +194,7 @@ def _target_reasons(
     return reasons
 
 
-def _reject_duplicates(
+def reject_duplicates(
     reasons: NDArray[np.object_], ids: NDArray[np.object_], earlier: Set[str]
 ) -> None:
     """Keep the first usable row of an id."""
@@ -195,7 +210,8 @@ def _mark(reasons: NDArray[np.object_], is_bad: NDArray[np.bool_], text: str) ->
     reasons[is_bad & (reasons == "")] = text
 
 
-def _add(reasons: NDArray[np.object_], more: NDArray[np.object_]) -> None:
+def add_reasons(reasons: NDArray[np.object_], more: NDArray[np.object_]) -> None:
+    """Give rows that have no reason yet the one in `more`."""
     empty = reasons == ""
     reasons[empty] = more[empty]
 

@@ -45,10 +45,7 @@ class CifFolder:
         with quiet_pymatgen():
             parsed = [_read_cif(self.path / name) for name in self.files[start:stop]]
         if self.has_header and start == 0 and parsed:
-            parsed[0] = (
-                f"header line: no file {self.files[0]}; the first line looks like a header,"
-                f" and {_LIST} has none"
-            )
+            parsed[0] = header_problem(self.files[0])
         rows = slice(start, stop)
         return RawCrystals.from_parsed(self.material_ids[rows], parsed, self.properties.iloc[rows])
 
@@ -56,7 +53,7 @@ class CifFolder:
         """Hash ``id_prop.csv``, where there is one, and the files in the order of the rows."""
         digest = hashlib.sha256((self.path / _LIST).read_bytes() if self.has_list else b"")
         for name in self.files:
-            content = _read_bytes(self.path / name)
+            content = read_bytes_of(self.path / name)
             if isinstance(content, bytes):
                 digest.update(os.fsencode(name) + b"\0" + content)
         return digest.hexdigest()
@@ -75,18 +72,52 @@ def open_listed_folder(folder: Path, target: str | None) -> CifFolder:
         n_cif = len(_cif_names(folder))
         found = f"{n_cif} CIF files" if n_cif else "no CIF files either"
         raise DataError(f"{folder}: no {_LIST} in this folder ({found}); write lines 'id,y'")
-    table = read_csv_table(folder / _LIST, header=None, dtype={0: str}, skipinitialspace=True)
+    rows = read_list(folder / _LIST, target)
+    files = [f"{name}.cif" for name in rows.material_ids]
+    return CifFolder(
+        path=folder,
+        material_ids=rows.material_ids,
+        files=files,
+        properties=rows.properties,
+        has_list=True,
+        has_header=rows.begins_with_words and not (folder / files[0]).exists(),
+    )
+
+
+@dataclass(frozen=True)
+class ListedRows:
+    """What ``id_prop.csv`` says.
+
+    Attributes:
+        material_ids: (n,) object array of str.
+        properties: (n) rows.
+        begins_with_words: the first line has a word where others have y: a header, if there is no
+            file of that name.
+    """
+
+    material_ids: NDArray[np.object_]
+    properties: pd.DataFrame
+    begins_with_words: bool
+
+
+def read_list(path: Path, target: str | None, content: bytes | None = None) -> ListedRows:
+    """Read ``id_prop.csv``, or its `content` where it is no file on disk.
+
+    Raises:
+        DataError: an empty file, or no CSV.
+    """
+    table = read_csv_table(
+        path, content=content, header=None, dtype={0: str}, skipinitialspace=True
+    )
     names = [ID_COLUMN, target or "target", *[f"column_{i}" for i in range(2, table.shape[1])]]
     table.columns = pd.Index(names[: table.shape[1]])
     ids, properties = split_off_ids(table)
-    return CifFolder(
-        path=folder,
-        material_ids=ids,
-        files=[f"{name}.cif" for name in ids],
-        properties=properties,
-        has_list=True,
-        has_header=_is_header(table, folder),
-    )
+    return ListedRows(ids, properties, _begins_with_words(table))
+
+
+def header_problem(file: str) -> str:
+    """Give the reason of a first line that names columns, and so has no file."""
+    return f"header line: no file {file}; the first line looks like a header, and {_LIST} has none"
 
 
 def open_folder(folder: Path) -> CifFolder:
@@ -125,24 +156,23 @@ def _cif_names(folder: Path) -> list[str]:
     return sorted(n for n in names if n.lower().endswith(".cif") and not n.startswith("."))
 
 
-def _is_header(table: pd.DataFrame, folder: Path) -> bool:
-    """Say whether the first line names columns: no such CIF, and a word where others have y."""
-    first = str(table.iloc[0, 0])
-    if table.shape[1] < 2 or (folder / f"{first}.cif").exists():
+def _begins_with_words(table: pd.DataFrame) -> bool:
+    """Say whether the first line has a word where others have y."""
+    if table.shape[1] < 2:
         return False
     is_number = pd.to_numeric(table.iloc[:, 1], errors="coerce").notna()
     return not is_number.iloc[0] and bool(is_number.iloc[1:].any())
 
 
 def _read_cif(path: Path) -> ParsedStructure | str:
-    content = _read_bytes(path)
+    content = read_bytes_of(path)
     if isinstance(content, str):
         return content
     return parse_cif(content.decode("utf-8", errors="replace"))
 
 
-def _read_bytes(path: Path) -> bytes | str:
-    """Give a file's content, or why there is none."""
+def read_bytes_of(path: Path) -> bytes | str:
+    """Give a file's content, or, as text, why there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

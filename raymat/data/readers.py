@@ -19,7 +19,7 @@ from raymat.data.structure_parser import read_structure_table
 from raymat.data.table_reader import TABLE_READERS
 from raymat.errors import DataError, did_you_mean
 
-_ENDINGS = (".parquet", *TABLE_READERS)
+DATA_ENDINGS = (".parquet", *TABLE_READERS)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def facts_of_folder(folder: CifFolder) -> SourceFacts:
 def facts_of_file(path: Path, n_rows: int) -> SourceFacts:
     """Describe a file that `find_ending` knows."""
     name = path.name[: -len(find_ending(path))]
-    return SourceFacts(name, str(path.resolve()), sha256=_hash_file(path), n_rows=n_rows)
+    return SourceFacts(name, str(path.resolve()), sha256=hash_file(path), n_rows=n_rows)
 
 
 def refuse_empty(n_rows: int, source: str) -> None:
@@ -181,28 +181,44 @@ def find_ending(path: Path) -> str:
         raise DataError(f"{path}: no such file or folder, and no built-in data set{hint}")
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
-    for ending in sorted(_ENDINGS, key=len, reverse=True):
+    for ending in sorted(DATA_ENDINGS, key=len, reverse=True):
         if path.name.lower().endswith(ending):
             return ending
     raise DataError(
-        f"{path}: cannot tell what '{path.suffix}' is; expected {', '.join(_ENDINGS)}, "
+        f"{path}: cannot tell what '{path.suffix}' is; expected {', '.join(DATA_ENDINGS)}, "
         "or a folder of CIF files with id_prop.csv"
     )
 
 
-def rejection_letter(source: str, reasons: dict[str, int], n_rows: int, max_rejected: float) -> str:
-    """Say that too many of `n_rows` rows cannot be used, why, and what to do."""
+def rejection_letter(
+    source: str,
+    reasons: dict[str, int],
+    n_rows: int,
+    max_rejected: float,
+    *,
+    listed: str | None = None,
+) -> str:
+    """Say that too many of `n_rows` rows cannot be used, why, and what to do.
+
+    Args:
+        source: as the user named it.
+        reasons: rejected rows by kind of reason.
+        n_rows: of the source.
+        max_rejected: the share that is allowed.
+        listed: what lists the rejected rows; `raymat data check` unless given.
+    """
     n_rejected = sum(reasons.values())
     counted = f"{n_rejected:,} of {n_rows:,} rows cannot be used"
     why = "; ".join(f"{kind} ({n})" for kind, n in list(reasons.items())[:3])
     if n_rejected == n_rows:
         return f"{source}: none of the rows can be used: {counted}: {why}"
     limit = f"more than --max-rejected {max_rejected:g}"
-    advice = f"`raymat data check {source}` lists them; mend them, or raise --max-rejected"
-    return f"{source}: {counted} ({limit}): {why}; {advice}"
+    advice = listed or f"`raymat data check {source}` lists them"
+    return f"{source}: {counted} ({limit}): {why}; {advice}; mend them, or raise --max-rejected"
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Give the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -14,18 +14,18 @@ import pandas as pd
 from raymat.data.raw import ParsedStructure, RawCrystals, split_off_ids
 from raymat.errors import DataError
 
-# What pymatgen's parser raises on broken CIF text: ValueError and NotImplementedError on purpose,
-# the others where a loop or a number is cut off.
-_PARSER_ERRORS = (
+# What parsers raise on broken text: ValueError and NotImplementedError, which is a RuntimeError, on
+# purpose, the others where a loop or a number is cut off.
+PARSER_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
     LookupError,
-    NotImplementedError,
+    RuntimeError,
     TypeError,
     ValueError,
 )
-_TEXT_COLUMNS = ("structure", "cif")
+TEXT_COLUMNS = ("structure", "cif")
 
 
 def read_structure_table(table: pd.DataFrame, *, where: str, first_row: int = 0) -> RawCrystals:
@@ -37,7 +37,7 @@ def read_structure_table(table: pd.DataFrame, *, where: str, first_row: int = 0)
     Raises:
         DataError: the table has neither column.
     """
-    names = [name for name in _TEXT_COLUMNS if name in table.columns]
+    names = [name for name in TEXT_COLUMNS if name in table.columns]
     if not names:
         found = ", ".join(map(str, table.columns[:12])) or "no columns"
         wanted = "'cif', 'structure', or 'lattice' with 'atomic_numbers' and 'frac_coords'"
@@ -59,7 +59,7 @@ def parse_cell(cell: object) -> ParsedStructure | str:
     try:
         content = json.loads(cell)
     except ValueError as cause:
-        return f"unreadable structure: {_short(cause)}"
+        return f"unreadable structure: {short_problem(cause)}"
     return _guarded_dict(content)
 
 
@@ -71,8 +71,8 @@ def parse_cif(text: str) -> ParsedStructure | str:
         # check_cif would compare with the file's stated formula, and only warn.
         parser = CifParser.from_str(text, check_cif=False)
         structure = parser.parse_structures(primitive=False, on_error="raise")[0]
-    except _PARSER_ERRORS as cause:
-        return f"unreadable CIF: {_short(cause)}"
+    except PARSER_ERRORS as cause:
+        return f"unreadable CIF: {short_problem(cause)}"
     sites = [site.species for site in structure]
     if not all(_is_full([(s, n) for s, n in species.items()]) for species in sites):
         return _partial(sum(not _is_full(list(species.items())) for species in sites), len(sites))
@@ -86,8 +86,8 @@ def parse_cif(text: str) -> ParsedStructure | str:
 def _guarded_dict(content: dict[str, Any]) -> ParsedStructure | str:
     try:
         return _parse_dict(content)
-    except _PARSER_ERRORS as cause:
-        return f"unreadable structure: {_short(cause)}"
+    except PARSER_ERRORS as cause:
+        return f"unreadable structure: {short_problem(cause)}"
 
 
 def _parse_dict(content: dict[str, Any]) -> ParsedStructure | str:
@@ -147,6 +147,7 @@ def quiet_pymatgen() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _short(error: Exception) -> str:
+def short_problem(error: Exception) -> str:
+    """Give an exception's kind and words in one line of bounded length."""
     words = " ".join(f"{type(error).__name__} {error}".split())
     return words if len(words) <= 160 else words[:157] + "..."

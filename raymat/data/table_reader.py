@@ -1,6 +1,7 @@
 """CSV, JSON and JSON.GZ tables, their structures still text or dictionaries."""
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable
@@ -13,15 +14,18 @@ from raymat.data.raw import ID_COLUMN
 from raymat.errors import DataError
 
 
-def read_csv_table(path: Path, **options: Any) -> pd.DataFrame:
+def read_csv_table(path: Path, *, content: bytes | None = None, **options: Any) -> pd.DataFrame:
     """Read CSV, ids as text; `options` are those of `pandas.read_csv`.
+
+    `content` stands for a file that is not on disk, such as a member of an archive.
 
     Raises:
         DataError: an empty file, or no CSV.
     """
     options.setdefault("dtype", {ID_COLUMN: str})
+    source = path if content is None else io.BytesIO(content)
     try:
-        table: pd.DataFrame = pd.read_csv(path, low_memory=False, **options)
+        table: pd.DataFrame = pd.read_csv(source, low_memory=False, **options)
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: the file is empty") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as cause:

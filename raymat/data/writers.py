@@ -95,10 +95,11 @@ def to_table(crystals: CrystalSet) -> "pa.Table":
     properties = pa.Table.from_pandas(crystals.properties, preserve_index=False)
     for name in properties.column_names:
         columns[name] = properties[name]
-    return pa.table(columns).cast(pa.schema([_field(n, c.type) for n, c in columns.items()]))
+    return pa.table(columns).cast(pa.schema([layout_field(n, c.type) for n, c in columns.items()]))
 
 
-def _field(name: str, kind: "pa.DataType") -> "pa.Field":
+def layout_field(name: str, kind: "pa.DataType") -> "pa.Field":
+    """Give a column of the standard Parquet, its unit in the metadata where it is known."""
     import pyarrow as pa
 
     unit = "Å, 3x3 row-major" if name == "lattice" else find_property(name).unit

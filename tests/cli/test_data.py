@@ -1,9 +1,11 @@
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import make_crystal
 from typer.testing import CliRunner
 
 from raymat.cli.data import app
@@ -40,6 +42,44 @@ def test_import_of_too_many_broken_rows_writes_nothing(tmp_path: Path, broken: P
     result = runner.invoke(app, ["import", str(broken), "-o", str(out), "--target", "y"])
     assert isinstance(result.exception, TooManyRejectedError)
     assert not out.exists()
+
+
+def test_import_refuses_an_output_that_exists(tmp_path: Path, broken: Path) -> None:
+    out = tmp_path / "out.parquet"
+    out.write_bytes(b"mine")
+    result = runner.invoke(app, ["import", str(broken), "-o", str(out)])
+    assert isinstance(result.exception, ConfigError)
+    assert "out.parquet: exists already; choose another -o, or remove it" in str(result.exception)
+    assert out.read_bytes() == b"mine"
+
+
+def test_import_of_an_archive_says_what_was_left_out(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("../evil.cif", "notes.txt"):
+            archive.addfile(tarfile.TarInfo(name))
+        (tmp_path / "NaCl.json").write_text(make_crystal("NaCl").to_structure().to_json())
+        archive.add(tmp_path / "NaCl.json", "NaCl.json")
+    out = tmp_path / "out.parquet"
+    options = ["-o", str(out), "--max-rejected", "1", "--workers", "1"]
+    result = runner.invoke(app, ["import", str(tmp_path / "a.tar"), *options])
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 rows usable, 1 rejected" in result.output
+    assert "note: 1 other file passed over: notes.txt" in result.output
+    assert "unsafe member" in result.output
+
+
+def test_import_converts_units_when_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "NaCl.json").write_text(make_crystal("NaCl").to_structure().to_json())
+    (tmp_path / "t.csv").write_text("material_id,K_VRH (kbar)\nNaCl,234\n")
+    out = tmp_path / "out.parquet"
+    options = ["-o", str(out), "--properties", str(tmp_path / "t.csv"), "--workers", "1"]
+    result = runner.invoke(app, ["import", str(tmp_path / "s"), *options])
+    assert isinstance(result.exception, DataError)
+    assert "--unit K_VRH=kbar converts it" in str(result.exception)
+    result = runner.invoke(app, ["import", str(tmp_path / "s"), *options, "--unit", "K_VRH=kbar"])
+    assert result.exit_code == 0, result.output
+    assert load_crystals(str(out)).crystals.properties["K_VRH"].tolist() == [23.4]
 
 
 def test_import_does_not_write_over_its_source(tmp_path: Path, broken: Path) -> None:

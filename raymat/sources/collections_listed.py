@@ -1,0 +1,144 @@
+"""Files whose ids and targets stand in ``id_prop.csv``: the layout of the CGCNN code."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from raymat.data.cif_folder import CifFolder, header_problem, read_list
+from raymat.errors import DataError
+from raymat.sources.archives import Entry
+from raymat.sources.collections_files import LIST, Document, iter_documents
+from raymat.sources.parse_formats import Format, format_of, id_of
+
+NO_ROW = -1  # of a document that the list does not name
+_LIST_LIMIT = 1 << 30  # bytes; ten million lines
+
+
+def listed_documents(folder: CifFolder) -> Iterator[Document]:
+    """Give the files in the order of the list.
+
+    An id without ``<id>.cif`` may have a file of another format.
+    """
+    names = sorted(path.name for path in folder.path.iterdir())
+    known = set(names)
+    others = {id_of(name): name for name in names if format_of(name) and not name.endswith(".gz")}
+    for row, name in enumerate(folder.files):
+        file = name if name in known else others.get(str(folder.material_ids[row]), name)
+        problem = header_problem(name) if folder.has_header and row == 0 else ""
+        yield Document(
+            id=str(folder.material_ids[row]),
+            path=file,
+            kind=format_of(file) or "cif",
+            content=folder.path / file,
+            problem=problem,
+            row=row,
+        )
+
+
+@dataclass(frozen=True)
+class ArchiveList:
+    """``id_prop.csv`` of an archive.
+
+    Attributes:
+        root: folder in the archive that holds it and the files it names, "" for the top.
+        rows: of each id, its rows in the list.
+        properties: one row for each line.
+        has_header: whether the first line names columns.
+    """
+
+    root: str
+    rows: dict[str, list[int]]
+    properties: pd.DataFrame
+    has_header: bool
+
+
+def choose_list(paths: list[str], source: str) -> str:
+    """Give the list that lies highest.
+
+    Raises:
+        DataError: several lie equally high.
+    """
+    depths = [len(PurePosixPath(path).parts) for path in paths]
+    highest = [path for path, depth in zip(paths, depths, strict=True) if depth == min(depths)]
+    if len(highest) > 1:
+        problem = f"several lists of ids: {highest[0]} and {highest[1]}"
+        raise DataError(f"{source}: {problem}; import what belongs to each by itself")
+    return highest[0]
+
+
+def read_archive_list(
+    entries: Iterable[Entry], path: str, ids: Iterable[str], *, source: Path, target: str | None
+) -> ArchiveList:
+    """Read the list at `path`; `ids` are those of the files in the archive.
+
+    Raises:
+        DataError: it is too long, empty, or no CSV.
+    """
+    content = b""
+    for entry in entries:
+        if entry.path == path:
+            with closing(entry.open()) as file:
+                content = file.read(_LIST_LIMIT + 1)
+            break
+    if len(content) > _LIST_LIMIT:
+        raise DataError(f"{source}: {path} has more than {_LIST_LIMIT >> 20} MiB")
+    listed = read_list(source / path, target, content)
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(listed.material_ids):
+        rows.setdefault(str(name), []).append(row)
+    has_header = listed.begins_with_words and str(listed.material_ids[0]) not in set(ids)
+    root = PurePosixPath(path).parent.as_posix()
+    return ArchiveList(root, rows, listed.properties, has_header)
+
+
+def archive_documents(entries: Iterable[Entry], listed: ArchiveList) -> Iterator[Document]:
+    """Give the listed files in the archive's order, then what the list names in vain.
+
+    Members that are refused have a row of their own, without properties.
+    """
+    missing = dict.fromkeys(listed.rows)
+    for document in iter_documents(e for e in entries if e.problem or _is_listed(e, listed)):
+        name = id_of(document.path)
+        if name not in listed.rows:
+            yield replace(document, row=NO_ROW)
+        missing.pop(name, None)
+        for row in listed.rows.get(name, ()):
+            yield _whole(document, name, row)
+    for name in missing:
+        for row in listed.rows[name]:
+            is_header = listed.has_header and row == 0
+            file = f"{name}.cif"
+            problem = header_problem(file) if is_header else f"unreadable CIF: no file {file}"
+            yield Document(name, file, "cif", problem=problem, row=row)
+
+
+def _is_listed(entry: Entry, listed: ArchiveList) -> bool:
+    is_inside = PurePosixPath(entry.path).parent.as_posix() == listed.root
+    return is_inside and id_of(entry.path) in listed.rows
+
+
+def _whole(document: Document, name: str, row: int) -> Document:
+    problem = document.problem
+    if document.first is not None and not problem:
+        problem = "several structures: the file is long, its id is one"
+    kind: Format = document.kind
+    return replace(document, id=name, kind=kind, row=row, problem=problem, first=None)
+
+
+def refuse_deeper_list(lists: list[str], source: str) -> None:
+    """Refuse a folder whose list lies in another below it.
+
+    Raises:
+        DataError: there is one.
+    """
+    if lists:
+        inside = Path(source) / PurePosixPath(lists[0]).parent
+        raise DataError(f"{source}: {lists[0]} lies deeper than its folder; import {inside}")
+
+
+def has_list(folder: Path) -> bool:
+    """Say whether a folder has a list of ids."""
+    return (folder / LIST).is_file()

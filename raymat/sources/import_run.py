@@ -1,0 +1,200 @@
+"""An import from beginning to end: parse what is not parsed yet, judge, write."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raymat.data.checks import Checked, find_column
+from raymat.data.limits import MAX_REJECTED
+from raymat.data.readers import DataSource, TooManyRejectedError, refuse_empty
+from raymat.data.writers import write_rejected
+from raymat.errors import DataError, did_you_mean
+from raymat.sources.import_chunks import AUTO, Chunk
+from raymat.sources.import_join import (
+    Survey,
+    Writing,
+    judge,
+    plan,
+    plan_table,
+    refuse_too_many,
+    survey,
+    write_joined,
+)
+from raymat.sources.import_parts import PartFolder, open_parts
+from raymat.sources.import_properties import PropertyTable, read_property_table
+from raymat.sources.import_source import ImportSource, open_import
+from raymat.sources.import_units import split_header
+from raymat.sources.parse_pool import parse_all, start_server
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """What is to be imported, and how.
+
+    Attributes:
+        source: file, folder or built-in name.
+        out: Parquet file to write.
+        rejected_out: CSV of the rows that cannot be used.
+        target: property that must hold finite numbers within its bounds, None for no such check.
+        max_rejected: largest share of unusable rows, 0 to 1.
+        properties: CSV with properties by ``material_id``.
+        ids: ``auto``, ``path``, or a key or column.
+        units: property -> unit its values are in.
+        workers: processes that parse.
+    """
+
+    source: str
+    out: Path
+    rejected_out: Path
+    target: str | None = None
+    max_rejected: float = MAX_REJECTED
+    properties: Path | None = None
+    ids: str = AUTO
+    units: dict[str, str] = field(default_factory=dict)
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import gave.
+
+    Attributes:
+        source: name, path, hash and counts.
+        rejected: ``material_id``, ``reason``.
+        notes: what else a user should know, a line each.
+    """
+
+    source: DataSource
+    rejected: pd.DataFrame
+    notes: list[str]
+
+
+def import_crystals(request: ImportRequest, *, listeners: tuple[Listener, ...] = ()) -> Imported:
+    """Read any source, check every row, write the standard Parquet and the list of rejected rows.
+
+    What is parsed is kept beside the output until that is there, so an import that was killed goes
+    on where it was. The output depends neither on that nor on the number of workers. A script that
+    calls this with more than one needs an ``if __name__ == "__main__":``, as with
+    `multiprocessing`.
+
+    Raises:
+        DataError: the source, its units or its properties cannot be used, or there are parts of
+            another import.
+        TooManyRejectedError: too many rows cannot be used; they are listed all the same.
+        WorkerError: a worker process died.
+    """
+    tell = _teller(listeners)
+    tell(event="opening")
+    if request.workers > 1:
+        start_server()  # it imports pymatgen while the source is looked at
+    table = None if request.properties is None else read_property_table(request.properties)
+    plan_table(table, request.units)
+    source = open_import(request.source, target=request.target, ids=request.ids)
+    _check_early(source, table, request)
+    with open_parts(request.out, dict(source.facts)) as parts:
+        n_parts = _parse(source, parts, request.workers, tell)
+        tell(event="joining")
+        imported = _join(source, table, parts, n_parts, request)
+        parts.remove()
+    return imported
+
+
+def _teller(listeners: tuple[Listener, ...]) -> Callable[..., None]:
+    def tell(**event: Any) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
+
+
+def _check_early(source: ImportSource, table: PropertyTable | None, request: ImportRequest) -> None:
+    """Refuse a wrong target or unit before an hour of parsing, where columns are known by then."""
+    if source.columns is None:
+        return
+    own = source.columns
+    names = [split_header(str(name))[0] for name in own.columns]
+    names += [] if table is None else [split_header(n)[0] for n in table.columns.column_names]
+    for name in request.units:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise DataError(f"--unit {name}=...: {request.source}: no column '{name}'{hint}")
+    if request.target is not None and request.target not in names:
+        find_column(own, request.target, where=request.source)
+
+
+def _parse(source: ImportSource, parts: PartFolder, workers: int, tell: Callable[..., None]) -> int:
+    """Parse the chunks that have no part yet; give the number of all."""
+    n_parts = 0
+    tell(event="import_started", total=source.n_items, items=source.items)
+
+    def work() -> Iterator[tuple[Chunk, Path]]:
+        nonlocal n_parts
+        for number, chunk in enumerate(source.chunks()):
+            n_parts = number + 1
+            if parts.has(number):
+                tell(event="part_found", items=chunk.n_items)
+            else:
+                yield chunk, parts.part(number)
+
+    def on_part(chunk: Chunk, rows: int, good: int) -> None:
+        tell(event="part_ended", items=chunk.n_items, rows=rows, good=good)
+
+    parse_all(work(), workers=workers, on_part=on_part)
+    return n_parts
+
+
+def _join(
+    source: ImportSource,
+    table: PropertyTable | None,
+    parts: PartFolder,
+    n_parts: int,
+    request: ImportRequest,
+) -> Imported:
+    found = survey(parts, n_parts)
+    refuse_empty(len(found.ids), source.name)
+    columns = plan(found, source, table, request.units)
+    _check_units(request, [*columns.units.values(), *columns.table_units.values()])
+    checked, values = judge(found, columns, parts, n_parts, request.target, source.name)
+    rejected = _reject(found, checked, request)
+    facts = source.describe(len(found.ids))
+    target = None if values is None or request.target is None else (request.target, values)
+    is_single = bool(np.all(np.array(found.is_single)[checked.usable]))
+    writing = Writing(checked.reasons == "", is_single, target)
+    write_rejected(rejected, request.rejected_out)
+    write_joined(parts, n_parts, columns, writing, request.out)
+    return Imported(facts.counted(len(rejected)), rejected, _notes(source, table, found))
+
+
+def _reject(found: Survey, checked: Checked, request: ImportRequest) -> pd.DataFrame:
+    advice = f"{request.rejected_out} lists them"
+    try:
+        return refuse_too_many(found, checked, request.source, request.max_rejected, advice)
+    except TooManyRejectedError as error:
+        write_rejected(error.rejected, request.rejected_out)
+        raise
+
+
+def _check_units(request: ImportRequest, planned: list[Any]) -> None:
+    names = [unit.name for unit in planned]
+    for name in request.units:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise DataError(f"--unit {name}=...: {request.source}: no column '{name}'{hint}")
+
+
+def _notes(source: ImportSource, table: PropertyTable | None, found: Survey) -> list[str]:
+    notes = [source.note] if source.note else []
+    if table is not None:
+        n_unknown = table.count_unknown(found.ids)
+        n_without = int((table.ids.get_indexer(pd.Index(found.ids, dtype=object)) < 0).sum())
+        if n_unknown:
+            notes.append(f"{table.path}: {n_unknown:,} ids have no crystal")
+        if n_without:
+            notes.append(f"{table.path}: {n_without:,} crystals have no row")
+    return notes

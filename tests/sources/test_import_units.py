@@ -1,0 +1,145 @@
+"""Units of property tables: taken, converted on request, or refused in one line."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raymat.data.crystals import CrystalSet
+from raymat.data.readers import load_crystals
+from raymat.data.writers import write_crystals
+from raymat.errors import ConfigError, DataError
+from raymat.sources.import_run import Imported, ImportRequest, import_crystals
+from raymat.sources.import_units import ColumnUnit, conversion, parse_unit_options, split_header
+
+MEV, LOG_KBAR = {"band_gap": "meV"}, {"log10_K_VRH": "log10(kbar)"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_crystals: CrystalSet) -> Path:
+    path = tmp_path / "crystals"
+    path.mkdir()
+    for row, name in enumerate(tiny_crystals.material_ids):
+        tiny_crystals[row].to_structure().to(str(path / f"{name}.cif"))
+    return path
+
+
+def run(folder: Path, table: str, **options: object) -> Imported:
+    """Import with a property table."""
+    path = folder.parent / "t.csv"
+    path.write_text(table)
+    out = folder.parent / "o.parquet"
+    request = ImportRequest(str(folder), out, out.with_name("r.csv"), properties=path, **options)  # type: ignore[arg-type]
+    return import_crystals(request)
+
+
+def column(folder: Path, name: str) -> list[float]:
+    crystals = load_crystals(str(folder.parent / "o.parquet")).crystals
+    return crystals.properties.set_index(crystals.material_ids)[name].loc[["NaCl", "Si"]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("table", "units", "name", "values"),
+    [
+        ("K_VRH\nNaCl,23.4\nSi,83\n", {}, "K_VRH", [23.4, 83.0]),
+        ("K_VRH (GPa)\nNaCl,23.4\nSi,83\n", {}, "K_VRH", [23.4, 83.0]),
+        ("K_VRH [GPa]\nNaCl,23.4\nSi,83\n", {}, "K_VRH", [23.4, 83.0]),
+        ("K_VRH\nunits,GPa\nNaCl,23.4\nSi,83\n", {}, "K_VRH", [23.4, 83.0]),
+        ("K_VRH\nNaCl,23.4 GPa\nSi,83GPa\n", {}, "K_VRH", [23.4, 83.0]),
+        ("K_VRH (kbar)\nNaCl,234\nSi,3\n", {"K_VRH": "kbar"}, "K_VRH", [23.4, 0.3]),
+        ("K_VRH\nNaCl,234\nSi,3\n", {"K_VRH": "kbar"}, "K_VRH", [23.4, 0.3]),
+        ("K_VRH\nunits,Pa\nNaCl,7e9\nSi,3e8\n", {"K_VRH": "Pa"}, "K_VRH", [7.0, 0.3]),
+        ("band_gap\nNaCl,500 meV\nSi,3 meV\n", MEV, "band_gap", [0.5, 0.003]),
+        ("log10_K_VRH\nNaCl,3\nSi,2\n", LOG_KBAR, "log10_K_VRH", [2.0, 1.0]),
+        ("my gap (meV)\nNaCl,3\nSi,2\n", {}, "my gap (meV)", [3.0, 2.0]),
+        ("log10(G_VRH)\nNaCl,3\nSi,2\n", {}, "log10(G_VRH)", [3.0, 2.0]),
+    ],
+)  # fmt: skip
+def test_units_that_fit(
+    folder: Path, table: str, units: dict[str, str], name: str, values: list[float]
+) -> None:
+    run(folder, f"material_id,{table}", units=units)
+    assert column(folder, name) == values
+
+
+@pytest.mark.parametrize(
+    ("table", "units", "words"),
+    [
+        ("K_VRH (kbar)\nSi,1\n", {}, r"t.csv: column 'K_VRH \(kbar\)' is in kbar, .* --unit"),
+        ("K_VRH\nunits,kbar\nSi,1\n", {}, "column 'K_VRH' is in kbar"),
+        ("band_gap\nSi,5 meV\n", {}, "is in meV, raymat keeps band_gap in eV"),
+        ("formation_energy_per_atom (kJ/mol)\nSi,5\n", {}, "is in kJ/mol"),
+        ("K_VRH (eV)\nSi,1\n", {}, "eV is no unit of a quantity in GPa"),
+        ("formation_energy_per_atom (eV)\nSi,5\n", {}, "eV is no unit of a quantity in eV/atom"),
+        ("K_VRH (quux)\nSi,1\n", {}, "quux is no known unit; expected GPa"),
+        ("K_VRH (9^9^9^9)\nSi,1\n", {}, "is no known unit"),
+        ("log10_K_VRH (GPa)\nSi,1\n", {}, "a logarithm and a plain number"),
+        ("K_VRH (kbar)\nSi,1\n", {"K_VRH": "Pa"}, "is in kbar, but --unit says Pa"),
+        ("band_gap\nSi,3.2 eV\nNaCl,500 meV\n", {}, "mixes units: '3.2 eV', '500 meV'; write"),
+        ("band_gap\nSi,3.2 eV\nNaCl,5\n", {}, "mixes units: '3.2 eV', '5'"),
+        ("band_gap (eV)\nSi,3.2 meV\nNaCl,5\n", {}, "mixes units"),
+        ("K_VRH,K_VRH (GPa)\nSi,1,1\n", {}, "2 columns are 'K_VRH'; keep one"),
+        ("K\nSi,1\n", {"K_VRH": "kbar"}, "no column 'K_VRH'"),
+        ("K\nSi,1\nSi,2\n", {}, "'Si' stands in several rows"),
+    ],
+)  # fmt: skip
+def test_units_that_do_not(folder: Path, table: str, units: dict[str, str], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        run(folder, f"material_id,{table}", units=units)
+    assert not (folder.parent / "o.parquet").exists()
+
+
+def test_table_without_ids(folder: Path) -> None:
+    with pytest.raises(DataError, match="no column 'material_id' to find crystals by; found id, K"):
+        run(folder, "id,K\nSi,1\n")
+
+
+def test_crystals_and_rows_without_each_other(folder: Path) -> None:
+    found = run(folder, "material_id,y\nNaCl,1\nSi,2\nFe,3\n", target="y", max_rejected=0.5)
+    assert found.source.n_used == 2
+    assert found.rejected["reason"].tolist() == ["target is missing: NaN or empty"] * 2
+    assert [note.split(": ")[1] for note in found.notes] == [
+        "1 ids have no crystal",
+        "2 crystals have no row",
+    ]
+
+
+def test_metadata_of_a_parquet_file(tmp_path: Path, tiny_crystals: CrystalSet) -> None:
+    tiny_crystals.properties["K_VRH"] = [234.0, 83.0, 1.0, 2.0]
+    write_crystals(tiny_crystals, tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    for unit, words in (("kbar", "is in kbar"), ("as published, see README", None)):
+        at = table.schema.get_field_index("K_VRH")
+        field = table.schema.field(at).with_metadata({"unit": unit})
+        pq.write_table(table.cast(table.schema.set(at, field)), tmp_path / "b.parquet")
+        out = tmp_path / f"{len(unit)}.parquet"
+        request = ImportRequest(str(tmp_path / "b.parquet"), out, tmp_path / "r.csv")
+        if words:
+            with pytest.raises(DataError, match=words):
+                import_crystals(request)
+        else:
+            import_crystals(request)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("K_VRH", "expected NAME=UNIT, such as K_VRH=kbar"),
+        ("=kbar", "expected NAME=UNIT"),
+        ("K_VHR=kbar", "raymat keeps no unit for 'K_VHR'; did you mean 'K_VRH'"),
+    ],
+)
+def test_option_that_is_none(option: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_unit_options([option])
+
+
+def test_conversions() -> None:
+    assert conversion("nm", "Å", where="x") == (10.0, 0.0)
+    factor, offset = conversion("kJ/mol", "eV/atom", where="x")
+    assert factor == pytest.approx(1 / 96.48533212331, rel=1e-12)  # eV in kJ/mol, CODATA 2018
+    assert offset == 0.0
+    assert split_header("K_VRH (GPa)") == ("K_VRH", "GPa")
+    column = pa.chunked_array([[157, 3, None]])
+    assert ColumnUnit("x", 0.1).apply(column).to_pylist() == [15.7, 0.3, None]
