@@ -28,7 +28,7 @@ from training_throughput import machine_facts
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.readers import load_crystals
 
-EVERY_S = 0.2
+EVERY_S = 2.0  # to look takes a core for some 40 ms, which the workers would miss
 N_MADE = 500
 GROWTH = 0.001  # of the lattice vectors from one round of the crystals to the next
 PLAIN = """

@@ -14,12 +14,12 @@ from raymat.cli import fetch_options as opt
 from raymat.cli import options
 from raymat.cli.outputs import check_ending, refuse_existing, rejected_beside
 from raymat.errors import ConfigError, DataError
-from raymat.sources.limits import MAX_ATOMS, PAGE_SIZE, PATIENCE_S, REQUESTS_PER_SECOND
+from raymat.sources.databases.limits import MAX_ATOMS, PAGE_SIZE, PATIENCE_S, REQUESTS_PER_SECOND
 
 if TYPE_CHECKING:
-    from raymat.sources.fetch_join import Joined
-    from raymat.sources.optimade_fetch import FetchRequest
-    from raymat.sources.polite_requests import Manners
+    from raymat.sources.databases.fetching import FetchRequest
+    from raymat.sources.databases.join import Joined
+    from raymat.sources.databases.polite_requests import Manners
 
 _INTERRUPTED = 130
 
@@ -50,10 +50,10 @@ def fetch(
     refuse_existing(out)
     if not out.parent.is_dir():
         raise ConfigError(f"-o {out}: there is no folder {out.parent}; make it first")
-    from raymat.sources.columns import split_names
-    from raymat.sources.optimade_fetch import FetchRequest
-    from raymat.sources.polite_requests import Manners
-    from raymat.sources.providers import find_provider
+    from raymat.sources.databases.columns import split_names
+    from raymat.sources.databases.fetching import FetchRequest
+    from raymat.sources.databases.polite_requests import Manners
+    from raymat.sources.databases.providers import find_provider
 
     request = FetchRequest(
         find_provider(provider),
@@ -72,7 +72,7 @@ def fetch(
 
 def _fetch(request: "FetchRequest", out: Path, manners: "Manners", *, quiet: bool) -> "Joined":
     from raymat.cli.fetch_progress import FetchProgress
-    from raymat.sources.optimade_fetch import fetch as fetch_crystals
+    from raymat.sources.databases.fetching import fetch as fetch_crystals
 
     rejected = rejected_beside(out)
     with FetchProgress(quiet=quiet) as progress:
@@ -102,7 +102,7 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
 
 
 def _say_kept(out: Path) -> str:
-    from raymat.sources.fetch_state import partial_folder
+    from raymat.sources.partial_folder import partial_folder
 
     folder = partial_folder(out)
     n_pages = len(list(folder.glob("page-*.json")))

@@ -18,7 +18,7 @@ from raymat.data.limits import MAX_REJECTED
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from raymat.sources.import_run import Imported
+    from raymat.sources.files.importing import Imported
 
 _INTERRUPTED = 130
 _SOURCES = (
@@ -90,9 +90,9 @@ def import_(
     check_output(out, source, endings=(".parquet",))
     refuse_existing(out)
     from raymat.cli.import_progress import ImportProgress
-    from raymat.sources.import_run import ImportRequest, import_crystals
-    from raymat.sources.import_units import parse_unit_options
-    from raymat.sources.parse_pool import count_cores
+    from raymat.sources.files.importing import ImportRequest, import_crystals
+    from raymat.sources.files.pool import count_cores
+    from raymat.sources.files.units import parse_unit_options
 
     request = ImportRequest(
         source=source,

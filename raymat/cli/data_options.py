@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from raymat.data.readers import DataSource, LoadedData
-    from raymat.sources.import_run import Imported
+    from raymat.sources.files.importing import Imported
 
 _FORMATS = (
     "Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or built-in name."

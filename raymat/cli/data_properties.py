@@ -11,7 +11,7 @@ from raymat.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from raymat.sources.providers import Provider
+    from raymat.sources.databases.providers import Provider
 
 
 def properties(
@@ -30,7 +30,7 @@ def properties(
 
     Example: raymat data properties --provider oqmd
     """
-    from raymat.sources.providers import PROVIDERS
+    from raymat.sources.databases.providers import PROVIDERS
 
     if provider is not None and provider not in PROVIDERS:
         hint = did_you_mean(provider, PROVIDERS)

@@ -13,12 +13,13 @@ import pytest
 from optimade_database import Database, served, shared, structure, whole
 
 from raymat.data.readers import load_crystals
-from raymat.errors import ConfigError, DataError
-from raymat.sources.fetch_join import Joined, read_provenance
-from raymat.sources.fetch_state import open_state, partial_folder
-from raymat.sources.optimade_fetch import FetchRequest, fetch
-from raymat.sources.polite_requests import Manners, UnreachableError
-from raymat.sources.providers import find_provider
+from raymat.errors import ConfigError, DataError, RunError
+from raymat.sources.databases.fetching import FetchRequest, fetch
+from raymat.sources.databases.join import Joined, read_provenance
+from raymat.sources.databases.polite_requests import Manners, UnreachableError
+from raymat.sources.databases.providers import find_provider
+from raymat.sources.databases.state import open_state
+from raymat.sources.partial_folder import partial_folder
 
 N = 60
 QUICK = Manners(requests_per_second=1000.0, patience_s=30.0)
@@ -213,7 +214,7 @@ def test_a_server_that_goes_away_leaves_its_pages(tmp_path, database):
     with pytest.raises(UnreachableError, match=r"503 .*\(asked once within --patience 0 s\)"):
         fetch_from(database, out, manners=Manners(1000.0, 0.0))
     assert len(list(partial_folder(out).glob("page-*.json"))) == 2
-    with pytest.raises(ConfigError, match=r"holds pages of another query \(filter '_oqmd"):
+    with pytest.raises(DataError, match=r"parts of another command \(filter was '_oqmd"):
         fetch_from(database, out, filter="nelements=2")
     before = len(database.page_requests())
     joined = fetch_from(database, out)
@@ -241,7 +242,7 @@ def test_a_damaged_page_is_fetched_again(tmp_path, database):
 def test_two_processes_do_not_share_a_folder(tmp_path, database):
     out = tmp_path / "made.parquet"
     with open_state(out, {"filter": ""}):
-        with pytest.raises(ConfigError, match="another process is fetching into it"):
+        with pytest.raises(RunError, match="another process is at work in this folder"):
             fetch_from(database, out)
         assert partial_folder(out).exists()
     assert not partial_folder(out).exists()

@@ -6,7 +6,7 @@ import pytest
 
 from raymat.errors import ConfigError
 from raymat.properties import PROPERTIES, PROVIDER_FIELDS
-from raymat.sources.columns import (
+from raymat.sources.databases.columns import (
     as_text,
     check_names,
     choose_columns,
@@ -16,7 +16,7 @@ from raymat.sources.columns import (
     read_value,
     split_names,
 )
-from raymat.sources.providers import PROVIDERS, find_provider
+from raymat.sources.databases.providers import PROVIDERS, find_provider
 
 
 def test_the_table_names_known_properties_and_providers_once():

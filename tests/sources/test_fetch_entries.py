@@ -5,7 +5,7 @@ import pytest
 from optimade_database import shared, structure, whole
 
 from raymat.data.raw import ParsedStructure
-from raymat.sources.optimade_entries import entry_id, parse_entry
+from raymat.sources.databases.entries import entry_id, parse_entry
 
 
 def entry(**changes: object) -> dict[str, object]:

@@ -16,8 +16,8 @@ import pytest
 from optimade_database import Database, served, structure
 
 from raymat.errors import ConfigError
-from raymat.sources.columns import choose_columns
-from raymat.sources.materials_project import find_key, open_materials_project
+from raymat.sources.databases.columns import choose_columns
+from raymat.sources.databases.materials_project import find_key, open_materials_project
 
 KEY = "0123456789abcdef0123456789ABCDEF"
 WRONG = KEY[::-1]

@@ -15,8 +15,8 @@ import pytest
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
 from raymat.errors import DataError
-from raymat.sources import archives
-from raymat.sources.import_run import Imported, ImportRequest, import_crystals
+from raymat.sources.files import archives
+from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
 
 BOMB = 64 << 20  # bytes of zeros
 MODEST = 40 << 20  # bytes that reading a bomb may occupy

@@ -15,7 +15,7 @@ from ase import Atoms
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.errors import DataError
-from raymat.sources.import_run import Imported, ImportRequest, import_crystals
+from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
 
 SAME = 1e-6  # Å, and fractional: files hold eight digits
 
@@ -96,8 +96,8 @@ def test_compressed_file_and_one_longer_than_a_worker_is_given(
     ase.io.write(tmp_path / "run.xyz", frames, format="extxyz")
     whole = imported(tmp_path / "run.xyz", tmp_path / "o.parquet")
     (tmp_path / "run.xyz.gz").write_bytes(gzip.compress((tmp_path / "run.xyz").read_bytes()))
-    monkeypatch.setattr("raymat.sources.collections_files._WHOLE", 1000)
-    monkeypatch.setattr("raymat.sources.collections_files._SECTION", 2000)
+    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", 1000)
+    monkeypatch.setattr("raymat.sources.files.documents._SECTION", 2000)
     for number, name in enumerate(("run.xyz", "run.xyz.gz")):
         assert_same(imported(tmp_path / name, tmp_path / f"{number}.parquet"), whole)
 
@@ -106,7 +106,7 @@ def test_compressed_file_and_one_longer_than_a_worker_is_given(
 def test_cif_of_many_blocks(
     tmp_path: Path, tiny_crystals: CrystalSet, monkeypatch: pytest.MonkeyPatch, whole: int
 ) -> None:
-    monkeypatch.setattr("raymat.sources.collections_files._WHOLE", whole)
+    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", whole)
     texts = ["# written by hand\ndata_global\n_publ_author_name 'nobody'\n"]
     for row in range(4):
         text = str(tiny_crystals[row].to_structure().to(fmt="cif"))

@@ -19,8 +19,9 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.data.writers import write_crystals
 from raymat.errors import DataError, RunError
-from raymat.sources.import_parts import open_parts, partial_beside
-from raymat.sources.import_run import Imported, ImportRequest, import_crystals
+from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
+from raymat.sources.files.parts import open_parts
+from raymat.sources.partial_folder import partial_folder
 
 N_FILES = 1300  # three chunks
 
@@ -69,7 +70,7 @@ def test_imports_what_load_crystals_loads(
     """Rows, reasons, hash and columns, whatever the chunks."""
     for size in (500, 5):
         for module in ("chunks", "source", "tables"):
-            monkeypatch.setattr(f"raymat.sources.import_{module}.SIZE", size)
+            monkeypatch.setattr(f"raymat.sources.files.{module}.SIZE", size)
         folder = tmp_path / str(size)
         folder.mkdir()
         for number, source in enumerate(tables(folder, twelve_crystals)):
@@ -82,7 +83,7 @@ def test_imports_what_load_crystals_loads(
             one, other = pq.read_table(out), pq.read_table(folder / "wanted.parquet")
             assert one.schema.equals(other.schema, check_metadata=True), source
             assert one.equals(other), source
-            assert not partial_beside(out).exists()
+            assert not partial_folder(out).exists()
 
 
 def test_target_is_checked_as_everywhere(tmp_path: Path, twelve_crystals: CrystalSet) -> None:
@@ -141,7 +142,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 def wait_for_parts(out: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
-    while not list(partial_beside(out).glob("part-*")):
+    while not list(partial_folder(out).glob("part-*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -181,7 +182,7 @@ def test_killed_import_goes_on_and_leaves_nobody_behind(
     while any(map(is_alive, below)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    n_done = sum(pq.read_metadata(path).num_rows for path in partial_beside(out).glob("part-*"))
+    n_done = sum(pq.read_metadata(path).num_rows for path in partial_folder(out).glob("part-*"))
     assert n_done > 0
     assert not out.exists()
     seen: list[int] = []
@@ -221,12 +222,15 @@ def test_parts_of_another_source_or_another_import_at_work(
     write_crystals(twelve_crystals, source)
     with (
         open_parts(out, {"sha256": "0" * 64, "ids": "auto"}),
-        pytest.raises(RunError, match="another import is at work in this folder"),
+        pytest.raises(RunError, match="another process is at work in this folder"),
     ):
         run(source, out)
-    with pytest.raises(DataError, match=r"parts of another import \(sha256 was 000000000000, is"):
+    assert not partial_folder(out).exists()  # nothing was parsed
+    with open_parts(out, {"sha256": "0" * 64, "ids": "auto"}) as parts:
+        parts.part(0).write_bytes(b"of another source")
+    with pytest.raises(DataError, match=r"parts of another command \(sha256 was '000000000000"):
         run(source, out)
-    shutil.rmtree(partial_beside(out))
+    shutil.rmtree(partial_folder(out))
     run(source, out)
 
 
@@ -238,7 +242,7 @@ def test_damaged_part_is_named(tmp_path: Path, twelve_crystals: CrystalSet) -> N
     with pytest.raises(TooManyRejectedError, match=r"o-rejected.csv lists them"):
         run(source, out, target="y")
     assert len(pd.read_csv(tmp_path / "o-rejected.csv")) == 12
-    part = partial_beside(out) / "part-000000.parquet"
+    part = partial_folder(out) / "part-000000.parquet"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(DataError, match=r"part-000000.parquet: not a readable part .*; remove it"):
         run(source, out)

@@ -10,8 +10,8 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
 from raymat.data.writers import write_crystals
 from raymat.errors import ConfigError, DataError
-from raymat.sources.import_run import Imported, ImportRequest, import_crystals
-from raymat.sources.import_units import ColumnUnit, conversion, parse_unit_options, split_header
+from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
+from raymat.sources.files.units import ColumnUnit, conversion, parse_unit_options, split_header
 
 MEV, LOG_KBAR = {"band_gap": "meV"}, {"log10_K_VRH": "log10(kbar)"}
 

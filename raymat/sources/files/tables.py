@@ -13,7 +13,7 @@ from raymat.data.readers import find_ending
 from raymat.data.structure_parser import TEXT_COLUMNS, read_structure_table
 from raymat.data.table_reader import TABLE_READERS, read_csv_table
 from raymat.errors import DataError, did_you_mean
-from raymat.sources.import_chunks import AUTO, PATH, SIZE, Chunk, arrow_chunk, table_chunk
+from raymat.sources.files.chunks import AUTO, PATH, SIZE, Chunk, arrow_chunk, table_chunk
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from raymat.errors import RunError
-from raymat.sources.import_chunks import Chunk
-from raymat.sources.import_parts import write_part
+from raymat.sources.files.chunks import Chunk
+from raymat.sources.files.parts import write_part
 
 _IN_FLIGHT = 3  # chunks per worker: one parsed, one waiting, one on its way
 _PRELOAD = ("ase.io.extxyz", "pymatgen.io.cif", "pymatgen.io.vasp")

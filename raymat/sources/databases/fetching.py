@@ -9,14 +9,15 @@ import raymat
 from raymat.data.checks import kind_of
 from raymat.data.writers import write_rejected
 from raymat.errors import ConfigError, DataError
-from raymat.sources.columns import Column, check_names, choose_columns
-from raymat.sources.fetch_join import Joined, join_pages
-from raymat.sources.fetch_pages import Page, store_page
-from raymat.sources.fetch_state import FetchState, PageRecord, open_state
-from raymat.sources.limits import MAX_ATOMS, PAGE_SIZE
-from raymat.sources.materials_project import MaterialsProject, open_materials_project
-from raymat.sources.optimade_entries import entry_id
-from raymat.sources.optimade_server import (
+from raymat.sources.databases.columns import Column, check_names, choose_columns
+from raymat.sources.databases.entries import entry_id
+from raymat.sources.databases.join import Joined, join_pages
+from raymat.sources.databases.limits import MAX_ATOMS, PAGE_SIZE
+from raymat.sources.databases.materials_project import MaterialsProject, open_materials_project
+from raymat.sources.databases.pages import Page, store_page
+from raymat.sources.databases.polite_requests import Manners, PoliteClient, RefusedError
+from raymat.sources.databases.providers import Provider
+from raymat.sources.databases.server import (
     ServerFacts,
     ask_server,
     asked_delay,
@@ -26,8 +27,7 @@ from raymat.sources.optimade_server import (
     first_url,
     next_url,
 )
-from raymat.sources.polite_requests import Manners, PoliteClient, RefusedError
-from raymat.sources.providers import Provider
+from raymat.sources.databases.state import FetchState, PageRecord, open_state
 
 _BAD_QUERY = (400, 403, 414, 422, 501)
 

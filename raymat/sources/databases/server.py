@@ -1,8 +1,8 @@
 """What an OPTIMADE server says of itself, and how its structures are asked for.
 
-The `optimade` package parses the filter before anything is sent. Its client is not used for the
-pages: it keeps all of them in memory, cannot take up where it stopped, waits at most five seconds,
-and starts its count of attempts anew at every one.
+The `optimade` package parses the filter before anything is sent. Its client (1.5.0) is not used for
+the pages: it gives up at the first 503, asks again after a 429 without end (its count of attempts
+begins anew at every one), after a second, whatever `Retry-After` says, and holds all pages.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from raymat.errors import ConfigError, DataError
-from raymat.sources.columns import Column
-from raymat.sources.optimade_entries import STRUCTURE_FIELDS
-from raymat.sources.polite_requests import PoliteClient, RefusedError, host_of
-from raymat.sources.providers import Provider
+from raymat.sources.databases.columns import Column
+from raymat.sources.databases.entries import STRUCTURE_FIELDS
+from raymat.sources.databases.polite_requests import PoliteClient, RefusedError, host_of
+from raymat.sources.databases.providers import Provider
 
 _NOT_THERE = (404, 405, 406, 501)
 

@@ -20,7 +20,7 @@ import tenacity
 
 import raymat
 from raymat.errors import DataError
-from raymat.sources.limits import PATIENCE_S, REQUESTS_PER_SECOND
+from raymat.sources.databases.limits import PATIENCE_S, REQUESTS_PER_SECOND
 
 MAX_RESPONSE_MB = 512  # of one response; more is no page but a mistake
 _CONNECT_S, _SILENCE_S = 20.0, 120.0  # until connected; between two pieces of an answer

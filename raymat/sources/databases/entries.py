@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from raymat.data.raw import ParsedStructure
 from raymat.data.structure_parser import atomic_number
-from raymat.sources.limits import MAX_ATOMS
+from raymat.sources.databases.limits import MAX_ATOMS
 
 STRUCTURE_FIELDS = (
     "lattice_vectors",

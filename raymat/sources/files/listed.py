@@ -9,9 +9,9 @@ import pandas as pd
 
 from raymat.data.cif_folder import CifFolder, header_problem, read_list
 from raymat.errors import DataError
-from raymat.sources.archives import Entry
-from raymat.sources.collections_files import LIST, Document, iter_documents
-from raymat.sources.parse_formats import Format, format_of, id_of
+from raymat.sources.files.archives import Entry
+from raymat.sources.files.documents import LIST, Document, iter_documents
+from raymat.sources.files.formats import Format, format_of, id_of
 
 NO_ROW = -1  # of a document that the list does not name
 _LIST_LIMIT = 1 << 30  # bytes; ten million lines

@@ -17,8 +17,8 @@ from raymat.data.structure_parser import (
     parse_cif,
     short_problem,
 )
-from raymat.sources.parse_formats import Format
-from raymat.sources.parse_split import SplitError, block_name, has_cell, split_cif, split_xyz
+from raymat.sources.files.formats import Format
+from raymat.sources.files.split import SplitError, block_name, has_cell, split_cif, split_xyz
 
 if TYPE_CHECKING:
     from ase import Atoms

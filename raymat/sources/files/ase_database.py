@@ -10,7 +10,7 @@ from typing import Any
 from raymat.data.raw import RawCrystals
 from raymat.data.structure_parser import PARSER_ERRORS, short_problem
 from raymat.errors import DataError
-from raymat.sources.import_chunks import (
+from raymat.sources.files.chunks import (
     AUTO,
     PATH,
     SIZE,
@@ -19,7 +19,7 @@ from raymat.sources.import_chunks import (
     name_by_key,
     say_rows,
 )
-from raymat.sources.parse_texts import Found, parse_atoms, scalars
+from raymat.sources.files.texts import Found, parse_atoms, scalars
 
 _ROW_ERRORS = (*PARSER_ERRORS, OSError, sqlite3.Error)
 _TAIL = 256  # bytes in which ASE ends its JSON

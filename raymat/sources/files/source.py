@@ -23,9 +23,10 @@ from raymat.data.readers import (
     hash_file,
 )
 from raymat.errors import DataError
-from raymat.sources.archives import Entry
-from raymat.sources.ase_database import cut_json, cut_numbers, is_json_database, list_numbers
-from raymat.sources.collections_files import (
+from raymat.sources.files.archives import Entry
+from raymat.sources.files.ase_database import cut_json, cut_numbers, is_json_database, list_numbers
+from raymat.sources.files.chunks import AUTO, SIZE, Chunk, chunk_documents, say_rows
+from raymat.sources.files.documents import (
     Contents,
     is_wanted,
     iter_documents,
@@ -33,7 +34,8 @@ from raymat.sources.collections_files import (
     list_contents,
     refuse_nothing,
 )
-from raymat.sources.collections_listed import (
+from raymat.sources.files.formats import ARCHIVES, KNOWN, format_of, id_of, is_archive
+from raymat.sources.files.listed import (
     archive_documents,
     choose_list,
     has_list,
@@ -41,9 +43,7 @@ from raymat.sources.collections_listed import (
     read_archive_list,
     refuse_deeper_list,
 )
-from raymat.sources.import_chunks import AUTO, SIZE, Chunk, chunk_documents, say_rows
-from raymat.sources.import_tables import open_table
-from raymat.sources.parse_formats import ARCHIVES, KNOWN, format_of, id_of, is_archive
+from raymat.sources.files.tables import open_table
 
 _STRUCTURE_JSON = re.compile(rb'\s*\[?\s*\{\s*"(?:@module|@class|lattice|sites|charge)"')
 

@@ -13,8 +13,8 @@ from raymat.data.limits import MAX_REJECTED
 from raymat.data.readers import DataSource, TooManyRejectedError, refuse_empty
 from raymat.data.writers import write_rejected
 from raymat.errors import DataError, did_you_mean
-from raymat.sources.import_chunks import AUTO, Chunk
-from raymat.sources.import_join import (
+from raymat.sources.files.chunks import AUTO, Chunk
+from raymat.sources.files.join import (
     Survey,
     Writing,
     judge,
@@ -24,11 +24,11 @@ from raymat.sources.import_join import (
     survey,
     write_joined,
 )
-from raymat.sources.import_parts import PartFolder, open_parts
-from raymat.sources.import_properties import PropertyTable, read_property_table
-from raymat.sources.import_source import ImportSource, open_import
-from raymat.sources.import_units import split_header
-from raymat.sources.parse_pool import parse_all, start_server
+from raymat.sources.files.parts import PartFolder, open_parts
+from raymat.sources.files.pool import parse_all, start_server
+from raymat.sources.files.property_table import PropertyTable, read_property_table
+from raymat.sources.files.source import ImportSource, open_import
+from raymat.sources.files.units import split_header
 
 Listener = Callable[[dict[str, Any]], None]
 

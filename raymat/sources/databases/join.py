@@ -12,8 +12,8 @@ import pandas as pd
 from raymat.data.parquet_reader import open_parquet
 from raymat.data.raw import ID_COLUMN
 from raymat.data.writers import atomic_file
-from raymat.sources.columns import Column, common_kind, from_text
-from raymat.sources.fetch_state import FetchState
+from raymat.sources.databases.columns import Column, common_kind, from_text
+from raymat.sources.databases.state import FetchState
 
 if TYPE_CHECKING:
     import pyarrow as pa

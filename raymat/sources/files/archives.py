@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from raymat.errors import DataError
-from raymat.sources.parse_formats import is_hidden
+from raymat.sources.files.formats import is_hidden
 
 RATIO_LIMIT = 200
 """Bytes that one compressed byte may give; texts of crystals give 5 to 60."""

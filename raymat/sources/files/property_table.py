@@ -9,7 +9,7 @@ import pandas as pd
 from raymat.data.raw import ID_COLUMN
 from raymat.data.table_reader import read_csv_table
 from raymat.errors import DataError
-from raymat.sources.import_parts import to_arrow
+from raymat.sources.files.parts import to_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa

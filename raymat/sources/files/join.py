@@ -26,15 +26,15 @@ from raymat.data.raw import ID_COLUMN
 from raymat.data.readers import TooManyRejectedError, reason_counts, rejection_letter
 from raymat.data.writers import atomic_file, layout_field
 from raymat.properties import find_property
-from raymat.sources.import_columns import Columns, join_types
-from raymat.sources.import_parts import IS_SINGLE, PREFIX, REASON, PartFolder
-from raymat.sources.import_properties import PropertyTable
-from raymat.sources.import_units import collect_text_units, plan_columns, split_header
+from raymat.sources.files.columns import Columns, join_types
+from raymat.sources.files.parts import IS_SINGLE, PREFIX, REASON, PartFolder
+from raymat.sources.files.property_table import PropertyTable
+from raymat.sources.files.units import collect_text_units, plan_columns, split_header
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymat.sources.import_source import ImportSource
+    from raymat.sources.files.source import ImportSource
 
 _GROUP = 10_000  # rows that are written at once
 
@@ -80,21 +80,6 @@ def note_text_units(table: "pa.Table", texts: dict[str, dict[str, str]], prefix:
 
 
 _UNKNOWN = find_property("").meaning
-
-
-@dataclass(frozen=True)
-class Joined:
-    """What an import gave.
-
-    Attributes:
-        n_rows: rows of the source.
-        rejected: ``material_id``, ``reason``.
-        n_unknown: rows of the property table without a crystal.
-    """
-
-    n_rows: int
-    rejected: pd.DataFrame
-    n_unknown: int
 
 
 def survey(parts: PartFolder, n_parts: int) -> Survey:

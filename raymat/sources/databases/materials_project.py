@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from raymat.errors import ConfigError, DataError
-from raymat.sources.columns import Column
+from raymat.sources.databases.columns import Column
 
 KEY_NAMES = ("MP_API_KEY", "PMG_MAPI_KEY")
 _CONFIG_FILES = ("~/.config/.pmgrc.yaml", "~/.pmgrc.yaml")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from raymat.errors import DataError
-from raymat.sources.archives import READ_ERRORS, Entry, expand_gzip, iter_archive
-from raymat.sources.parse_formats import (
+from raymat.sources.files.archives import READ_ERRORS, Entry, expand_gzip, iter_archive
+from raymat.sources.files.formats import (
     KNOWN,
     Format,
     format_of,
@@ -25,7 +25,7 @@ from raymat.sources.parse_formats import (
     is_hidden,
     is_packed,
 )
-from raymat.sources.parse_split import (
+from raymat.sources.files.split import (
     TEXT_LIMIT,
     Lines,
     SplitError,

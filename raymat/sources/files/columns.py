@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from raymat.data.raw import ID_COLUMN, STRUCTURE_COLUMNS
 from raymat.errors import DataError
-from raymat.sources.import_parts import PREFIX
-from raymat.sources.import_properties import PropertyTable
-from raymat.sources.import_units import ColumnUnit
+from raymat.sources.files.parts import PREFIX
+from raymat.sources.files.property_table import PropertyTable
+from raymat.sources.files.units import ColumnUnit
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,9 +4,6 @@
 chunk that was parsed. A file appears whole or not at all: any instant is as good to be killed at.
 """
 
-import fcntl
-import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +18,8 @@ from raymat.data.checks import structure_reasons
 from raymat.data.crystals import offsets_of
 from raymat.data.raw import ID_COLUMN, RawCrystals
 from raymat.data.writers import atomic_file
-from raymat.errors import DataError, RunError
+from raymat.errors import DataError
+from raymat.sources.partial_folder import hold_partial
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 VERSION = 1  # of the layout of parts and of how sources are cut into them
 PREFIX = "property:"
 """What begins the name of a property's column, which may be called like one of ours."""
-_SHOWN = 12  # characters of a hash in a message
 REASON, IS_SINGLE = "reason", "is_single"
 
 
@@ -67,11 +64,6 @@ class PartFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def partial_beside(out: Path) -> Path:
-    """Give where the parts of an output lie: ``OUT.parquet.partial``."""
-    return out.with_name(f"{out.name}.partial")
-
-
 @contextmanager
 def open_parts(out: Path, facts: dict[str, Any]) -> Iterator[PartFolder]:
     """Give the folder of parts for an output, new or left by an import of the same source.
@@ -82,43 +74,8 @@ def open_parts(out: Path, facts: dict[str, Any]) -> Iterator[PartFolder]:
         DataError: the parts are of another source, or the folder cannot be written.
         RunError: another process is importing to the same output.
     """
-    folder = partial_beside(out)
-    try:
-        folder.mkdir(exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as cause:
-        problem = cause.strerror or str(cause)
-        raise DataError(f"{folder}: cannot be written ({problem}); choose another -o") from cause
-    try:
-        _lock(handle, folder)
-        _check_facts(folder, {"version": VERSION, **facts})
+    with hold_partial(out, {"version": VERSION, **facts}, finished="part-*.parquet") as folder:
         yield PartFolder(folder)
-    finally:
-        os.close(handle)  # and with it the lock
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as cause:
-        raise RunError(f"{folder}: another import is at work in this folder") from cause
-
-
-def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
-    path = folder / "source.json"
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, for it appears whole
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        return
-    differing = [key for key in facts if before.get(key) != facts[key]]
-    if differing:
-        key = differing[0]
-        found = f"{key} was {str(before.get(key))[:_SHOWN]}, is {str(facts[key])[:_SHOWN]}"
-        raise DataError(
-            f"{folder}: parts of another import ({found}); remove the folder, or choose another -o"
-        )
 
 
 def write_part(raw: RawCrystals, path: Path) -> tuple[int, int]:

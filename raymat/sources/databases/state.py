@@ -2,7 +2,7 @@
 
 ``FILE.parquet.partial/`` holds
 
-- ``query.json``: what is asked, so that another query does not continue here;
+- what is asked, so that another query does not continue here (see `partial_folder`);
 - ``page-000001.parquet``: the usable crystals of a page;
 - ``page-000001.json``: counts, rejected entries, the hash and the link to the next page. It is
   written last: a page without it was never fetched.
@@ -10,10 +10,8 @@
 A process may be killed at any instant. The same command goes on at the first page without a record.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from raymat.data.writers import atomic_file
-from raymat.errors import ConfigError, DataError
-
-_ENDING = ".partial"
+from raymat.sources.partial_folder import hold_partial
 
 
 @dataclass(frozen=True)
@@ -92,11 +88,6 @@ class FetchState:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def partial_folder(out: Path) -> Path:
-    """Give the folder in which an output grows."""
-    return out.with_name(out.name + _ENDING)
-
-
 @contextmanager
 def open_state(out: Path, query: Mapping[str, Any]) -> Iterator[FetchState]:
     """Begin a fetch, or go on with one, and hold its folder while the block lasts.
@@ -106,57 +97,19 @@ def open_state(out: Path, query: Mapping[str, Any]) -> Iterator[FetchState]:
         query: everything that decides what the pages hold.
 
     Raises:
-        ConfigError: the folder holds another query, or another process is at it.
-        DataError: it cannot be made or read.
+        DataError: the folder holds another query, or cannot be made or read.
+        RunError: another process is at it.
     """
-    folder = partial_folder(out)
-    try:
-        folder.mkdir(exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-    except OSError as cause:
-        problem = cause.strerror or str(cause)
-        raise DataError(f"{folder}: cannot be made ({problem}); choose another -o") from cause
-    try:
-        _hold(lock, folder)
-        try:
-            yield FetchState(folder, dict(query), _take_up(folder, query))
-        finally:
-            if not _has_pages(folder):  # nothing was fetched: leave no folder behind
-                shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(lock)
+    with hold_partial(out, query, finished="page-*.json") as folder:
+        yield FetchState(folder, dict(query), _finished_pages(folder))
 
 
-def _hold(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as cause:
-        raise ConfigError(f"{folder}: another process is fetching into it; wait for it") from cause
-
-
-def _take_up(folder: Path, query: Mapping[str, Any]) -> list[PageRecord]:
+def _finished_pages(folder: Path) -> list[PageRecord]:
     """Give the finished pages, from the first on without a gap."""
-    known = _read_json(folder / "query.json")
-    if known is None or not _has_pages(folder):
-        _write_json(folder / "query.json", dict(query))
-        return []
-    _refuse_other(folder, known, json.loads(json.dumps(dict(query))))
     pages: list[PageRecord] = []
     while (page := _read_page(folder, len(pages) + 1)) is not None:
         pages.append(page)
     return pages
-
-
-def _refuse_other(folder: Path, known: dict[str, Any], query: dict[str, Any]) -> None:
-    for key in sorted(known | query):
-        if known.get(key) != query.get(key):
-            difference = f"{key} {known.get(key)!r} instead of {query.get(key)!r}"
-            advice = "repeat that command to go on, choose another -o, or remove the folder"
-            raise ConfigError(f"{folder}: holds pages of another query ({difference}); {advice}")
-
-
-def _has_pages(folder: Path) -> bool:
-    return any(folder.glob("page-*.json"))
 
 
 def _read_page(folder: Path, number: int) -> PageRecord | None:

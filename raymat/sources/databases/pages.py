@@ -13,9 +13,9 @@ import pandas as pd
 from raymat.data.checks import check_rows
 from raymat.data.raw import ParsedStructure, RawCrystals
 from raymat.data.writers import atomic_file, to_table
-from raymat.sources.columns import Column, as_text, kind_of_value, read_value
-from raymat.sources.fetch_state import FetchState, PageRecord
-from raymat.sources.optimade_entries import entry_id, parse_entry
+from raymat.sources.databases.columns import Column, as_text, kind_of_value, read_value
+from raymat.sources.databases.entries import entry_id, parse_entry
+from raymat.sources.databases.state import FetchState, PageRecord
 
 
 @dataclass(frozen=True)

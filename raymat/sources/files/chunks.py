@@ -13,8 +13,8 @@ from raymat.data.cif_folder import read_bytes_of
 from raymat.data.parquet_reader import read_table
 from raymat.data.raw import ParsedStructure, RawCrystals
 from raymat.data.structure_parser import parse_cif, quiet_pymatgen, read_structure_table
-from raymat.sources.collections_files import Document, clean
-from raymat.sources.parse_texts import Found, Scalar, parse_text
+from raymat.sources.files.documents import Document, clean
+from raymat.sources.files.texts import Found, Scalar, parse_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,0 +1,1 @@
+"""Crystals from files of every kind: folders, archives, collections, ASE databases."""
