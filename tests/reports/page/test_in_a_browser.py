@@ -199,6 +199,9 @@ def test_every_kind_of_run(browser: Browser, tmp_path: Path, kind: str) -> None:
     assert browser.console() == []
     assert browser.requests() == []
     assert len(html) < 3_000_000
+    pictures = browser.texts("figure.picture .tools")
+    assert len(pictures) == {"explain": 1, "contributions": 3, "series": 2}.get(kind, 0)
+    assert all("SVG" in tools for tools in pictures)
 
 
 def test_several_runs_on_one_page(browser: Browser, tmp_path: Path) -> None:

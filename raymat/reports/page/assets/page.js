@@ -97,6 +97,12 @@
     button(tools, "PNG", () => image("png"));
   }
 
+  function pictureTool(id, source) {
+    const ending = source.startsWith("data:image/svg") ? "svg" : "png";
+    const tools = document.querySelector(`#${id} .tools`);
+    button(tools, ending.toUpperCase(), () => download(`${nameOf(data[id])}.${ending}`, "", source));
+  }
+
   function table(id) {
     const part = data[id];
     const holder = document.querySelector(`#${id} .content`);
@@ -197,6 +203,8 @@
   for (const [id, part] of Object.entries(data)) {
     if (part.spec) { charts.push(id); chartTools(id); }
     if (part.table) table(id);
+    const picture = document.querySelector(`#${id} img`);
+    if (picture) pictureTool(id, picture.src);
     if (part.rows) {
       button(document.querySelector(`#${id} .tools`), "CSV", () =>
         download(`${nameOf(part)}.csv`, "text/csv", csv(part)));
