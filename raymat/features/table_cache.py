@@ -97,12 +97,13 @@ def store_joined(folder: Path, key: str, config: TableConfig, parts: Iterable[st
         folder: of the cache.
         key: of the whole table.
         config: of all of them.
-        parts: keys of the parts, in order; hardly more than one of their arrays is in memory.
+        parts: keys of the parts, in order and once for every part, for crystals may be the same
+            again; hardly more than one of their arrays is in memory.
 
     Returns:
         Whether it is there.
     """
-    paths = {part: folder / part for part in parts}
+    paths = [folder / part for part in parts]
     return _store(folder, key, config, lambda partial: write_joined(partial, key, config, paths))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,20 +109,21 @@ def write_table(folder: Path, key: str, table: FeatureTable) -> None:
     _write(folder, key, table.config, whole)
 
 
-def write_joined(folder: Path, key: str, config: TableConfig, parts: dict[str, Path]) -> None:
+def write_joined(folder: Path, key: str, config: TableConfig, parts: Sequence[Path]) -> None:
     """Write one table out of the stored tables of consecutive parts of its crystals.
 
     Args:
         folder: empty; where to.
         key: of the whole table.
         config: of all of them.
-        parts: key -> folder of each part, in order; one array of one part is read at a time.
+        parts: folder of each part, called by its key, in order; one array of one part is read at a
+            time.
 
     Raises:
         OSError: a part is not there, or the files cannot be written.
         ValueError: a part is damaged.
     """
-    headers = {path: _check_header(path, part, config) for part, path in parts.items()}
+    headers = [(path, _check_header(path, path.name, config)) for path in parts]
     running = config.table_class().running
     joined = {
         name: _pieces(name, dtype, headers, is_running=name in running)
@@ -131,14 +132,16 @@ def write_joined(folder: Path, key: str, config: TableConfig, parts: dict[str, P
     _write(folder, key, config, joined)
 
 
-def _pieces(name: str, dtype: str, headers: dict[Path, Header], *, is_running: bool) -> _Pieces:
-    shapes = [header.shapes[name] for header in headers.values()]
+def _pieces(
+    name: str, dtype: str, headers: Sequence[tuple[Path, Header]], *, is_running: bool
+) -> _Pieces:
+    shapes = [header.shapes[name] for _, header in headers]
     shared = int(is_running)  # a part begins with the sum that the one before has ended with
     n = sum(shape[0] - shared for shape in shapes) + shared
 
     def read() -> Iterator[Array]:
         last: Any = 0
-        for number, (stored, header) in enumerate(headers.items()):
+        for number, (stored, header) in enumerate(headers):
             array = read_array(stored, name, dtype, header)
             if not is_running:
                 yield array

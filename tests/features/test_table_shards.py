@@ -67,6 +67,16 @@ def test_it_is_the_table_that_is_built_at_once(twelve_crystals, tmp_path, config
     assert table.facts()["n_crystals"] == 12
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+def test_shards_with_the_same_crystals(twelve_crystals, tmp_path, config) -> None:
+    """One stored shard stands for several places in the whole."""
+    rows = np.array([*range(5), *range(5), *range(5, 10), *range(5), 11])
+    crystals = twelve_crystals.take(rows)
+    assert len(set(shard_keys(crystals, config))) == 3
+    table = find_or_build(crystals, config, cache=tmp_path)
+    assert_same(table, config.build(crystals))
+
+
 @pytest.mark.parametrize("view", VIEWS, ids=repr)
 def test_every_view_reads_the_same_of_it(twelve_crystals, tmp_path, view) -> None:
     config = view.table_config
