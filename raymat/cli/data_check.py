@@ -9,7 +9,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Sources, Target, new_table, say_source, show
-from raymat.cli.outputs import make_folder, source_stem
+from raymat.cli.outputs import make_folder, refuse_run_folder, source_stem
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import ConfigError, DataError
 
@@ -78,6 +78,7 @@ def _lists(out: Path, sources: list[str]) -> list[Path]:
         raise ConfigError(
             f"--out {out}: two sources are called {repeated}; check them one at a time"
         )
+    refuse_run_folder(out)
     make_folder(out)
     if len(names) == 1:
         return [out / "rejected.csv"]

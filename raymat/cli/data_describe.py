@@ -7,7 +7,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Source, Target, new_table, say_counts, show
-from raymat.cli.outputs import make_folder
+from raymat.cli.outputs import make_folder, refuse_run_folder
 from raymat.data.limits import MAX_REJECTED
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def describe(
 
     Example: raymat data describe delta --target log10_bulk_modulus --out reports/delta
     """
+    if out is not None:
+        refuse_run_folder(out)
     from raymat.data.describe import describe as describe_data
     from raymat.data.readers import load_crystals
 

@@ -8,7 +8,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Sources, new_table, progress, say_counts, show
-from raymat.cli.outputs import make_folder
+from raymat.cli.outputs import make_folder, refuse_run_folder
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import DataError
 
@@ -60,6 +60,8 @@ def duplicates(
 
     Example: raymat data duplicates mine.parquet mp.parquet --target band_gap --out reports/twins
     """
+    if out is not None:
+        refuse_run_folder(out)
     from raymat.config import build_config
     from raymat.data.duplicate_candidates import DuplicateRules
     from raymat.data.duplicates import find_duplicates

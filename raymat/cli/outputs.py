@@ -71,6 +71,16 @@ def check_new_folder(out: Path, source: str) -> None:
         raise ConfigError(f"-o {out}: lies inside the source {source}; choose another -o")
 
 
+def refuse_run_folder(folder: Path) -> None:
+    """Refuse to write among the files of a run.
+
+    Raises:
+        ConfigError: the folder is one.
+    """
+    if (folder / "run.json").exists():
+        raise ConfigError(f"--out {folder}: is the folder of a run; choose another --out")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, where they are missing.
 

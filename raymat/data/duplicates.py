@@ -109,7 +109,8 @@ class Duplicates:
             told.append(
                 f"not compared: {len(self.too_large):,} sets of more than {rules.largest:,}"
                 f" crystals of equal formula and symmetry, the largest {len(largest.rows):,} of"
-                f" {largest.formula} in space group {largest.spacegroup}; raise --largest"
+                f" {largest.formula} in space group {largest.spacegroup}; `raymat data duplicates"
+                f" --largest {len(largest.rows)}` compares them"
             )
         return told
 

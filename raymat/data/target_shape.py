@@ -105,7 +105,7 @@ def _fit_modes(values: Floats) -> Modes:
         values = np.random.default_rng(0).choice(values, _MOST_VALUES, replace=False)
     shift, scale = float(values.mean()), float(values.std())
     column = ((values - shift) / scale)[:, None]
-    one = GaussianMixture(1).fit(column)
+    one = GaussianMixture(1, random_state=0).fit(column)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the best of the starts is good enough
         two = GaussianMixture(2, n_init=_STARTS, random_state=0).fit(column)

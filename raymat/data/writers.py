@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -51,12 +52,31 @@ def write_rejected(rejected: pd.DataFrame, path: Path) -> None:
 def writing_rejected(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Give a function that adds rows to a list that appears when the block ends well.
 
+    What else fails in the block, such as reading the source, is not told as a failure to write.
+
     Raises:
         DataError: the file cannot be written.
     """
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write("material_id,reason\n")
-        yield lambda rows: rows.to_csv(file, index=False, header=False)
+    temporary = _temporary_of(path)
+    try:
+        with _telling(path):
+            file = temporary.open("w", encoding="utf-8", newline="")
+        with file:
+            write_rows = partial(_add_rows, file, path)
+            write_rows(pd.DataFrame(columns=[ID_COLUMN, "reason"]), header=True)
+            yield write_rows
+            with _telling(path):
+                file.flush()
+        with _telling(path):
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _add_rows(file: IO[str], path: Path, rows: pd.DataFrame, *, header: bool = False) -> None:
+    with _telling(path):
+        rows.to_csv(file, index=False, header=header)
 
 
 @contextmanager
@@ -66,16 +86,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the folder does not exist or cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}.tmp")
+    temporary = _temporary_of(path)
     try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as cause:
-        problem = cause.strerror or str(cause)
-        raise DataError(f"{path}: cannot be written ({problem}); choose another place") from cause
+        with _telling(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _temporary_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}.tmp")
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Tell of a file that cannot be written."""
+    try:
+        yield
+    except OSError as cause:
+        problem = cause.strerror or str(cause)
+        raise DataError(f"{path}: cannot be written ({problem}); choose another place") from cause
 
 
 def to_table(crystals: CrystalSet) -> "pa.Table":

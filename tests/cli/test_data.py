@@ -175,6 +175,21 @@ def test_describe_prints_and_draws(tmp_path: Path) -> None:
     assert "--out DIR" not in result.output
 
 
+@pytest.mark.parametrize("command", ["check", "describe", "duplicates"])
+def test_nothing_is_written_among_the_files_of_a_run(tmp_path: Path, command: str) -> None:
+    for name, text in (("run.json", "{}"), ("rejected.csv", "material_id,reason\nx,y\n")):
+        (tmp_path / name).write_text(text)
+    result = runner.invoke(app, [command, "delta", "--out", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError)
+    assert f"--out {tmp_path}: is the folder of a run" in str(result.exception)
+    assert (tmp_path / "rejected.csv").read_text().endswith("x,y\n")
+
+
+def test_a_source_that_cannot_be_read_is_no_list_that_cannot_be_written(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["check", "a" * 300, "--out", str(tmp_path / "out")])
+    assert "cannot be written" not in str(result.exception)
+
+
 def test_describe_says_how_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, ["describe", "delta"])

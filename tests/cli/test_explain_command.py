@@ -96,6 +96,7 @@ def test_nonsense_is_one_line(
     assert not (folder / "run").exists()
 
 
+@pytest.mark.long
 def test_small_run_from_end_to_end(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     options = ["--data", "delta", "--target", "log10_bulk_modulus", "--labels", "period"]
     sizes = ["--per-class", "3", "--episodes", "3", "--epochs", "30", "--max-attempts", "2"]

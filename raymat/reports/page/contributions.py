@@ -1,5 +1,6 @@
 """The page of contributions: how those of an element spread, and what its neighbors change."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import altair as alt
@@ -109,10 +110,9 @@ def _ridges(
     rows: pd.DataFrame, means: Sequence[float], symbols: Sequence[str], label: str
 ) -> alt.TopLevelMixin:
     n = len(symbols)
-    names = ", ".join(f"'{symbol}'" for symbol in symbols)
     axis = alt.Axis(
         values=[place + 0.5 for place in range(n)],
-        labelExpr=f"[{names}][floor(datum.value)]",
+        labelExpr=f"{json.dumps(list(symbols))}[floor(datum.value)]",
         grid=False,
         ticks=False,
         domain=False,

@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def _content(part: Part) -> dict[str, Any]:
     rows = getattr(part, "rows", None)
     content = {} if rows is None else _rows(rows, _in_table if isinstance(part, Table) else _plain)
     if isinstance(part, Chart):
-        return {**content, "title": part.title, "spec": part.spec}
+        return {**content, "title": part.title, "spec": _bounded(part.spec)}
     return {**content, "title": part.title, "table": isinstance(part, Table)}
 
 
@@ -90,6 +90,18 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _bounded(spec: Any) -> Any:
+    """Leave out the ends of axes that are no numbers, so that the chart finds its own."""
+    if isinstance(spec, Mapping):
+        return {key: _bounded(value) for key, value in spec.items() if not _is_endless(value)}
+    return [_bounded(value) for value in spec] if isinstance(spec, list | tuple) else spec
+
+
+def _is_endless(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(one, float) and not math.isfinite(one) for one in values)
+
+
 def _as_script(content: Any) -> str:
     """Give JSON that may stand inside a script element: no text can end it."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
@@ -97,6 +109,10 @@ def _as_script(content: Any) -> str:
 
 
 def _image(part: Picture) -> str:
-    data = base64.b64encode(part.file.read_bytes()).decode("ascii")
+    try:
+        content = part.file.read_bytes()
+    except OSError:  # it has gone since the run was looked at; its title stands in its place
+        return "data:,"
+    data = base64.b64encode(content).decode("ascii")
     kind = "png" if part.file.suffix == ".png" else "svg+xml"
     return f"data:image/{kind};base64,{data}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from raymat.reports.drawing import with_unit
@@ -112,7 +113,8 @@ def _errors(run: RunFiles, metrics: dict[str, Any]) -> Iterator[Part]:
     wanted = ["material_id", "part", "target", column, *spread]  # members' own are many
     table = run.table("predictions.parquet", columns=wanted)
     test = table[table["part"] == "test"].rename(columns={column: "prediction"})
-    test = test.dropna(subset=["target", "prediction"])
+    numbers = test[["target", "prediction"]].astype(np.float64)
+    test = test.loc[np.isfinite(numbers).all(axis=1)]
     label = with_unit(metrics.get("target", "target"), metrics.get("unit", ""))
     shown = test if len(test) <= MOST_ROWS else test.sample(MOST_ROWS, random_state=0)
     if test.empty:

@@ -11,8 +11,11 @@ from search_run import cut, read_rows, write_search_run
 
 from raymat.cli import main
 from raymat.errors import RunError
+from raymat.reports.page import charts
 from raymat.reports.page.build import build_page
 from raymat.reports.page.importance import importances
+from raymat.reports.page.parts import Picture, RunView, Section
+from raymat.reports.page.render import render
 from raymat.tracking.events import read_events
 from raymat.tuning.study import Study
 
@@ -56,6 +59,35 @@ def test_numbers_are_those_of_the_run(run: Path) -> None:
     assert part(page, "Failed trials")["error"][0].startswith("training diverged")
     assert "0 of the test rows" in page
     assert "http" not in page.replace("https://vega.github.io/schema", "").partition("<main>")[0]
+
+
+def test_prediction_without_bound(tmp_path: Path) -> None:
+    """It is left out of the charts; the page is whole."""
+    run = write_search_run(tmp_path / "run", trials=3)
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    row = predictions.index[predictions["part"] == "test"][0]
+    predictions.loc[row, "prediction"] = np.inf
+    predictions.to_parquet(run / "predictions.parquet")
+    page, warnings = build_page([run])
+    assert warnings == []
+    n_test = (predictions["part"] == "test").sum()
+    assert len(part(page, "Predictions of the test rows")) == n_test - 1
+
+
+def test_axis_whose_ends_are_no_numbers() -> None:
+    rows = pd.DataFrame(
+        {"target": [1.0, 2.0], "prediction": [1.0, np.inf], "material_id": ["a", "b"]}
+    )
+    chart = charts.parity(rows, "y")
+    view = RunView("made", "tune", "complete", sections=[Section("Accuracy", [chart])])
+    page = render([view], "made")
+    assert part(page, "Predictions of the test rows")["prediction"].tolist()[0] == 1.0
+
+
+def test_picture_that_has_gone(tmp_path: Path) -> None:
+    gone = Picture("A map", tmp_path / "gone.svg")
+    page = render([RunView("made", "tune", "complete", sections=[Section("Maps", [gone])])], "made")
+    assert 'alt="A map"' in page
 
 
 def test_parameter_that_decides_is_the_most_important(tmp_path: Path) -> None:
