@@ -113,8 +113,7 @@ def _errors(run: RunFiles, metrics: dict[str, Any]) -> Iterator[Part]:
     wanted = ["material_id", "part", "target", column, *spread]  # members' own are many
     table = run.table("predictions.parquet", columns=wanted)
     test = table[table["part"] == "test"].rename(columns={column: "prediction"})
-    numbers = test[["target", "prediction"]].astype(np.float64)
-    test = test.loc[np.isfinite(numbers).all(axis=1)]
+    test = test.replace([np.inf, -np.inf], np.nan).dropna(subset=["target", "prediction"])
     label = with_unit(metrics.get("target", "target"), metrics.get("unit", ""))
     shown = test if len(test) <= MOST_ROWS else test.sample(MOST_ROWS, random_state=0)
     if test.empty:
