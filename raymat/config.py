@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from raymat.errors import ConfigError, did_you_mean
+from raymat.errors import ConfigError, did_you_mean, one_line
 
 
 class Config(BaseModel):
@@ -63,7 +63,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except _RepeatedKeyError as cause:
         raise ConfigError(f"{path}: {cause}") from None
     except yaml.YAMLError as cause:
-        raise ConfigError(f"{path}: not valid YAML: {_one_line(cause)}") from cause
+        raise ConfigError(f"{path}: not valid YAML: {one_line(cause)}") from cause
     if not isinstance(content, dict):
         found = "nothing" if content is None else type(content).__name__
         raise ConfigError(f"{path}: expected keys and values, found {found}")
@@ -122,10 +122,6 @@ def _wording(kind: str, context: Mapping[str, Any]) -> str | None:
         return _KINDS.get(kind.partition("_")[0])
     facts = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
     return _WORDING[kind].format(**facts).replace("' or '", "', '")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 class _RepeatedKeyError(yaml.YAMLError):

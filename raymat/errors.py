@@ -55,6 +55,11 @@ def _rebuild_diverged(message: str, epoch: int) -> DivergedError:
     return DivergedError(message, epoch=epoch)
 
 
+def one_line(error: BaseException) -> str:
+    """Give the message of an error without line breaks, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give ``"; did you mean 'x'?"`` for the known word closest to `word`, or the known words."""
     words = sorted(known)

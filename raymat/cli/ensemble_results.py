@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raymat.cli.results import console_for_results, number, print_leakage, score_table
-from raymat.errors import RaymatError
+from raymat.errors import RaymatError, one_line
 
 Metrics = dict[str, Any]
 _FILES = ("metrics.json", "calibration.json", "members.parquet", "predictions.parquet")
@@ -38,7 +38,7 @@ def draw_ensemble(run: Path) -> None:
     try:
         save_ensemble_figures(run)
     except (RaymatError, OSError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         sys.stderr.write(f"warning: no pictures of the ensemble ({problem})\n")
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raymat.cli.results import console_for_results
-from raymat.errors import RaymatError
+from raymat.errors import RaymatError, one_line
 from raymat.explain.explanations import class_word
 from raymat.explain.generate import SURE
 
@@ -26,7 +26,7 @@ def draw_explanations(run: Path) -> None:
     try:
         save_explanation_figures(run)
     except (RaymatError, OSError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         sys.stderr.write(f"warning: no pictures of the explanations ({problem})\n")
 
 

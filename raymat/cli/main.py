@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import raymat
-from raymat.errors import DivergedError, RaymatError, did_you_mean
+from raymat.errors import DivergedError, RaymatError, did_you_mean, one_line
 
 # name -> (module, one line of help); the module's `app` is the command
 COMMANDS = {
@@ -147,13 +147,13 @@ def _say_error(error: Exception, *, is_debug: bool) -> int:
     elif isinstance(error, BrokenPipeError):
         return FAILED  # whoever read the output has left, such as `head`
     elif isinstance(error, RaymatError):
-        _say(f"error: {_one_line(error)}")
+        _say(f"error: {one_line(error)}")
     elif isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename else _one_line(error)
+        what = f"{error.filename}: {error.strerror}" if error.filename else one_line(error)
         _say(f"error: {what}")
     else:
         advice = "run again with --debug for the traceback"
-        _say(f"internal error: {type(error).__name__}: {_one_line(error)} ({advice})")
+        _say(f"internal error: {type(error).__name__}: {one_line(error)} ({advice})")
     return exit_code(error)
 
 
@@ -172,10 +172,6 @@ def _plain(message: str) -> str:
     for words, plain in _PLAIN_WORDS.items():
         message = message.replace(words, plain)
     return message
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or "no message"
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.status import say_state
-from raymat.errors import RaymatError, RunError
+from raymat.errors import RaymatError, RunError, one_line
 
 app = typer.Typer(add_completion=False)
 
@@ -38,7 +38,7 @@ def runs(
         try:
             one = read_status(path)
         except RaymatError as error:
-            table.add_row(path.name, "", "damaged", "", " ".join(str(error).split()))
+            table.add_row(path.name, "", "damaged", "", one_line(error))
             continue
         done = f"{one.done:,}/{one.total:,} {one.word}" if one.total else ""
         table.add_row(path.name, one.command, say_state(one), done, one.headline or one.best)

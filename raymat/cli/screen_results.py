@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from raymat.cli.results import console_for_results
-from raymat.errors import RaymatError
+from raymat.errors import RaymatError, one_line
 
 Metrics = dict[str, Any]
 _SHOWN_ROWS, _SHOWN_REASONS = 15, 6
@@ -39,7 +39,7 @@ def draw_screening(run: Path) -> None:
     try:
         save_screening_figures(run)
     except (RaymatError, OSError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         sys.stderr.write(f"warning: no pictures of the screening ({problem})\n")
 
 

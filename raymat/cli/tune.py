@@ -8,7 +8,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.wandb_option import Wandb, WandbOption, projecting, wanted
-from raymat.errors import ConfigError, RaymatError
+from raymat.errors import ConfigError, RaymatError, one_line
 
 if TYPE_CHECKING:
     from raymat.data.splits import SplitConfig
@@ -117,7 +117,7 @@ def draw_study(run: Path) -> None:
     try:
         save_study_figure(run, run / "study.png")
     except (RaymatError, OSError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         sys.stderr.write(f"warning: no picture of the search ({problem})\n")
 
 

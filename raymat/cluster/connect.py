@@ -19,7 +19,7 @@ from ray._private.ray_logging import stdout_deduplicator
 from ray.exceptions import RayError
 
 from raymat.cluster.probe import WAIT_S, probe
-from raymat.errors import ClusterError
+from raymat.errors import ClusterError, one_line
 
 _ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.-]+|\[[\da-fA-F:]+\]):(?P<port>\d{1,5})")
 KEEPALIVE_MS = "30000"
@@ -166,13 +166,9 @@ def check_answers(address: str) -> None:
 
 def _cannot_start(address: str | None, cause: Exception) -> ClusterError:
     if address is None:
-        return ClusterError(f"Ray could not be started on this machine: {_one_line(cause)}")
+        return ClusterError(f"Ray could not be started on this machine: {one_line(cause)}")
     return ClusterError(
-        f"--address {address}: no connection to Ray: {_one_line(cause)}; HOST:PORT must be that of"
+        f"--address {address}: no connection to Ray: {one_line(cause)}; HOST:PORT must be that of"
         " `ray start --head` (6379), with the same versions of Ray and Python; if it asks for a"
         " token, put the cluster's into ~/.ray/auth_token"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -19,7 +19,7 @@ from raymat.ensembles.record import (
     EnsembleRecord,
 )
 from raymat.ensembles.stored import store_member
-from raymat.errors import DivergedError
+from raymat.errors import DivergedError, one_line
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.fit import FitData
 from raymat.training.inputs import RunInputs
@@ -141,7 +141,7 @@ class MemberTraining:
     def _reason(self, plan: MemberPlan, error: Exception) -> str:
         """Give one line on a failure; what is not ours keeps its traceback in a file."""
         if not isinstance(error, RayTaskError):
-            return " ".join(str(error).split())
+            return one_line(error)
         name = f"errors/member-{plan.name}-{plan.attempt}.txt"
         (self.run.path / "errors").mkdir(exist_ok=True)
         self.run.write_text(name, f"{error}\n")

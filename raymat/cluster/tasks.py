@@ -8,7 +8,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymat.cluster.resources import Room
 from raymat.cluster.sick_nodes import leave_out_sick_nodes
-from raymat.errors import RaymatError, RunError
+from raymat.errors import RaymatError, RunError, one_line
 from raymat.tracking.run_directory import RunDirectory
 
 
@@ -84,7 +84,7 @@ def result_of(task: Any, run: RunDirectory | None = None) -> Any:
     except RayError as error:
         if start is not None and leave_out_sick_nodes(run):
             return result_of(_start(start), run)
-        reason = " ".join(str(error).split()).split(". ")[0]
+        reason = one_line(error).split(". ")[0]
         raise ProcessDiedError(
             f"a process of the run died {RETRIES + 1} times: {reason}"
         ) from error

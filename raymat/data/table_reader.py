@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from raymat.data.raw import ID_COLUMN
-from raymat.errors import DataError
+from raymat.errors import DataError, one_line
 
 
 def read_csv_table(path: Path, *, content: bytes | None = None, **options: Any) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def read_csv_table(path: Path, *, content: bytes | None = None, **options: Any) 
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: the file is empty") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as cause:
-        problem = " ".join(str(cause).split())
+        problem = one_line(cause)
         raise DataError(f"{path}: not a readable CSV file ({problem})") from cause
     return table
 

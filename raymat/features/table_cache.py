@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.data.crystals import CrystalSet
+from raymat.errors import one_line
 from raymat.features.table import FeatureTable, TableConfig
 from raymat.features.table_files import HEADER, read_table, write_joined, write_table
 
@@ -74,7 +75,7 @@ def load_table(folder: Path, key: str, config: TableConfig) -> FeatureTable | No
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError) as cause:
-        _log.warning("%s: stored table ignored (%s)", stored, _one_line(cause))
+        _log.warning("%s: stored table ignored (%s)", stored, one_line(cause))
         return None
     with contextlib.suppress(OSError):  # a cache that others own may be read-only
         os.utime(stored / HEADER)  # its last use, for a limit of the cache's size
@@ -144,7 +145,7 @@ def _store(folder: Path, key: str, config: TableConfig, write: Callable[[Path], 
         _log.warning(
             "%s: table not cached (%s); set RAYMAT_CACHE to a folder with space",
             folder,
-            _one_line(cause),
+            one_line(cause),
         )
         return False
     finally:
@@ -180,7 +181,3 @@ def _put_in_place(partial: Path, stored: Path, config: TableConfig) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _one_line(cause: Exception) -> str:
-    return " ".join(str(cause).split())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from raymat.data.composition import reduced_formulas
 from raymat.data.crystals import CrystalSet
-from raymat.errors import RaymatError, RunError
+from raymat.errors import RaymatError, RunError, one_line
 from raymat.screening.plain_columns import join_tables
 from raymat.screening.shard import ScreenedShard
 from raymat.training.device import DEVICE_ERRORS
@@ -91,7 +91,7 @@ def _excluded(crystals: CrystalSet, error: Exception) -> ScreenedShard:
 
 
 def _in_one_line(error: Exception) -> str:
-    said = " ".join(str(error).split()).replace("; ", ", ")
+    said = one_line(error).replace("; ", ", ")
     return f"{type(error).__name__}: {said}"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from raymat.data.writers import atomic_file
-from raymat.errors import DataError, RunError
+from raymat.errors import DataError, RunError, one_line
 from raymat.screening.plain_columns import common_schema, plain_columns
 from raymat.screening.shard import ScreenedShard
 from raymat.tracking.events import Event
@@ -184,4 +184,4 @@ def _advice(run: Path) -> str:
 
 
 def _one_line(cause: Exception) -> str:
-    return " ".join(str(cause).split()).replace("; ", ", ")
+    return one_line(cause).replace("; ", ", ")

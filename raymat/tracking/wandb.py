@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from raymat.errors import RunError
+from raymat.errors import RunError, one_line
 from raymat.tracking.run_directory import safe_name
 from raymat.tracking.wandb_attachments import Attachments, Rows
 from raymat.tracking.wandb_runs import WandbRun, nested
@@ -244,6 +244,6 @@ def _fatal_error(folder: Path) -> str | None:
 def _one_line(error: BaseException) -> str:
     from wandb.errors import AuthenticationError
 
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     is_about_key = isinstance(error, AuthenticationError) or "error 401" in text
     return f"{text}; is the key right? (`wandb login`)" if is_about_key else text

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raymat.errors import RaymatError
+from raymat.errors import RaymatError, one_line
 from raymat.tracking.events import Event
 from raymat.tracking.run_directory import read_header
 from raymat.tracking.wandb_book import WandbBook
@@ -168,7 +168,7 @@ def main() -> None:
         else:
             said = _project_all(path, options)
     except (RaymatError, OSError) as error:
-        said = {"failed": " ".join(str(error).split())}
+        said = {"failed": one_line(error)}
     except Exception as error:  # noqa: BLE001  W&B's package may raise anything
         said = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     sys.stdout.write(json.dumps(said) + "\n")

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.splits import Split
-from raymat.errors import DataError, RaymatError
+from raymat.errors import DataError, RaymatError, one_line
 from raymat.features.table import FeatureTable
 from raymat.models import load_spec
 from raymat.tracking.run_directory import RunDirectory
@@ -48,7 +48,7 @@ def keep_latent_map(
         with run.replacing(LATENT_MAP) as path:
             found.to_parquet(path, index=False)
     except _PROBLEMS as problem:
-        reason = " ".join(str(problem).split()) or type(problem).__name__
+        reason = one_line(problem)
         run.emit("warning", text=f"no map of the latent space: {reason}")
         return
     run.emit("latents_mapped", crystals=len(found), time_s=time.perf_counter() - start)

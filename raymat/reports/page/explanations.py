@@ -5,7 +5,7 @@ from functools import partial
 
 import pandas as pd
 
-from raymat.errors import RunError
+from raymat.errors import RunError, one_line
 from raymat.explain.generate import SURE
 from raymat.explain.scores import FEWEST_RIGHT
 from raymat.features.coarse_graphs import LABEL_KINDS, LabelKind
@@ -58,7 +58,7 @@ def _of_series(run: RunFiles, targets: Sequence[str]) -> list[Section]:
         try:
             found.append(read_findings(RunFiles.open(folder)))
         except (RunError, *DAMAGE) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             notes.append(Note(f"{target} cannot be shown: {reason}", is_warning=True))
     left_out = _left_out(run)
     overview = Section("Properties", [*notes, *left_out, *_overview(run, found)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from raymat.errors import RaymatError
+from raymat.errors import RaymatError, one_line
 from raymat.reports.page.parts import Note, Part, Section
 from raymat.reports.page.run_files import DAMAGE
 
@@ -19,7 +19,7 @@ def parts_or_note(make: Callable[[], Iterable[Part]]) -> list[Part]:
 
 def warning(error: BaseException) -> Note:
     """Say that something cannot be shown, and why."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = one_line(error)
     return Note(f"This part cannot be shown: {reason}", is_warning=True)
 
 

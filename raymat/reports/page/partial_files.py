@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from raymat.errors import RunError
+from raymat.errors import RunError, one_line
 from raymat.reports.page.parts import Note
 from raymat.reports.page.run_files import DAMAGE, RunFiles
 
@@ -21,7 +21,7 @@ def whole_rows(run: RunFiles, name: str) -> tuple[pd.DataFrame, list[Note]]:
     try:
         table = pd.read_csv(io.StringIO(whole))
     except DAMAGE as cause:
-        reason = " ".join(str(cause).split()) or type(cause).__name__
+        reason = one_line(cause)
         raise RunError(f"{run.path / name} cannot be read: {reason[:200]}") from cause
     if not rest:
         return table, []

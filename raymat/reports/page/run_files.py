@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from raymat.errors import RunError
+from raymat.errors import RunError, one_line
 from raymat.tracking.events import Event, read_events
 from raymat.tracking.run_directory import read_header
 
@@ -109,5 +109,5 @@ class RunFiles:
             raise self._damaged(name, cause) from cause
 
     def _damaged(self, name: str, cause: Exception) -> RunError:
-        reason = " ".join(str(cause).split()) or type(cause).__name__
+        reason = one_line(cause)
         return RunError(f"{self.path / name} cannot be read: {reason[:200]}")
