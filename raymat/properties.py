@@ -34,33 +34,67 @@ class Property:
 
 
 _LOG_GPA = "log10(GPa)"
+# What no solid reaches, several times beyond what was ever computed of one: a value outside is a
+# slip of units or of a calculation. Diamond has a bulk modulus of 443 GPa; all-electron energies of
+# heavy atoms lie at -8e5 eV; the ends of Poisson's ratio are those of a stable isotropic solid.
+_ENERGY, _TOTAL_ENERGY, _GAP = (-50.0, 50.0), (-1e6, 1e4), (0.0, 50.0)
+_MODULUS, _LOG_MODULUS = (0.0, 2000.0), (-6.0, 3.31)
 
 PROPERTIES: dict[str, Property] = {
     p.name: p
     for p in (
-        Property("formation_energy_per_atom", "eV/atom", "formation energy per atom"),
-        Property("absolute_energy_per_atom", "eV/atom", "total DFT energy per atom"),
-        Property("energy_per_atom", "eV/atom", "total DFT energy per atom"),
-        Property("e_above_hull", "eV/atom", "energy above the convex hull"),
-        Property("band_gap", "eV", "Kohn-Sham band gap", bounds=(0.0, float("inf"))),
-        Property("fermi_energy", "eV", "Fermi energy"),
-        Property("efermi", "eV", "Fermi energy"),
-        Property("K_VRH", "GPa", "bulk modulus, Voigt-Reuss-Hill", bounds=(0.0, float("inf"))),
-        Property("G_VRH", "GPa", "shear modulus, Voigt-Reuss-Hill", bounds=(0.0, float("inf"))),
-        Property("K_Voigt", "GPa", "bulk modulus, Voigt", bounds=(0.0, float("inf"))),
-        Property("G_Voigt", "GPa", "shear modulus, Voigt", bounds=(0.0, float("inf"))),
-        Property("log10_K_Voigt", _LOG_GPA, "log10 of the bulk modulus, Voigt"),
-        Property("log10_G_Voigt", _LOG_GPA, "log10 of the shear modulus, Voigt"),
-        Property("log10_K_VRH", _LOG_GPA, "log10 of the bulk modulus, Voigt-Reuss-Hill"),
-        Property("log10_G_VRH", _LOG_GPA, "log10 of the shear modulus, Voigt-Reuss-Hill"),
-        Property("log10_bulk_modulus", _LOG_GPA, "log10 of the bulk modulus"),
-        Property("log10_shear_modulus", _LOG_GPA, "log10 of the shear modulus"),
-        Property("poisson_ratio", "", "isotropic Poisson ratio"),
-        Property("total_magnetization_per_fu", "mu_B", "magnetization per formula unit"),
-        Property("heat_all", "eV", "heat of formation against all competing phases"),
-        Property("heat_ref", "eV", "heat of formation against the reference phases"),
-        Property("dir_gap", "eV", "direct gap"),
-        Property("ind_gap", "eV", "indirect gap"),
+        Property(
+            "formation_energy_per_atom", "eV/atom", "formation energy per atom", bounds=_ENERGY
+        ),
+        Property(
+            "absolute_energy_per_atom", "eV/atom", "total DFT energy per atom", bounds=_TOTAL_ENERGY
+        ),
+        Property("energy_per_atom", "eV/atom", "total DFT energy per atom", bounds=_TOTAL_ENERGY),
+        Property("e_above_hull", "eV/atom", "energy above the convex hull", bounds=_ENERGY),
+        Property("band_gap", "eV", "Kohn-Sham band gap", bounds=_GAP),
+        Property("fermi_energy", "eV", "Fermi energy", bounds=(-200.0, 200.0)),
+        Property("efermi", "eV", "Fermi energy", bounds=(-200.0, 200.0)),
+        Property("K_VRH", "GPa", "bulk modulus, Voigt-Reuss-Hill", bounds=_MODULUS),
+        Property("G_VRH", "GPa", "shear modulus, Voigt-Reuss-Hill", bounds=_MODULUS),
+        Property("K_Voigt", "GPa", "bulk modulus, Voigt", bounds=_MODULUS),
+        Property("G_Voigt", "GPa", "shear modulus, Voigt", bounds=_MODULUS),
+        Property(
+            "log10_K_Voigt", _LOG_GPA, "log10 of the bulk modulus, Voigt", bounds=_LOG_MODULUS
+        ),
+        Property(
+            "log10_G_Voigt", _LOG_GPA, "log10 of the shear modulus, Voigt", bounds=_LOG_MODULUS
+        ),
+        Property(
+            "log10_K_VRH",
+            _LOG_GPA,
+            "log10 of the bulk modulus, Voigt-Reuss-Hill",
+            bounds=_LOG_MODULUS,
+        ),
+        Property(
+            "log10_G_VRH",
+            _LOG_GPA,
+            "log10 of the shear modulus, Voigt-Reuss-Hill",
+            bounds=_LOG_MODULUS,
+        ),
+        Property("log10_bulk_modulus", _LOG_GPA, "log10 of the bulk modulus", bounds=_LOG_MODULUS),
+        Property(
+            "log10_shear_modulus", _LOG_GPA, "log10 of the shear modulus", bounds=_LOG_MODULUS
+        ),
+        Property("poisson_ratio", "", "isotropic Poisson ratio", bounds=(-1.0, 0.5)),
+        Property(
+            "total_magnetization_per_fu",
+            "mu_B",
+            "magnetization per formula unit",
+            bounds=(-1e4, 1e4),
+        ),
+        Property(
+            "heat_all", "eV", "heat of formation against all competing phases", bounds=_ENERGY
+        ),
+        Property(
+            "heat_ref", "eV", "heat of formation against the reference phases", bounds=_ENERGY
+        ),
+        Property("dir_gap", "eV", "direct gap", bounds=_GAP),
+        Property("ind_gap", "eV", "indirect gap", bounds=_GAP),
         Property("is_metal", "", "1 = metal (no gap)", task="classification"),
     )
 }

@@ -121,11 +121,13 @@ def describe(loaded: LoadedData, target: str | None = None) -> Description:
 def _summarize(values: NDArray[np.float64], prop: Property) -> TargetSummary:
     if not np.isfinite(values).all():
         raise DataError(f"'{prop.name}' holds NaN or infinite values; load it as the target")
+    with np.errstate(over="ignore"):  # the square of an absurd value has no number
+        std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     return TargetSummary(
         property=prop,
         values=values,
         mean=float(values.mean()),
-        std=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        std=std,
         quantiles=_quantiles(values),
         share_of_zeros=float(np.mean(values == 0.0)),
         shape=find_shape(values),

@@ -22,6 +22,7 @@ _MIN_VALUES = 50  # fewer tell nothing of modes
 _MOST_VALUES = 50_000  # that are fitted; a larger set is drawn from
 _STARTS = 4  # of the fit of the mixture
 _POINTS = 512  # where the density is looked at
+_NOISE = 1e-9  # of the size of the values: what varies less is one value
 
 Floats = NDArray[np.float64]
 
@@ -92,9 +93,16 @@ def find_shape(values: Floats) -> TargetShape:
     n_zeros = int(np.count_nonzero(values == 0.0))
     shape = TargetShape(len(values), n_zeros, None)
     others = values[values != 0.0] if shape.has_zero_peak else values
-    if len(np.unique(others)) < _MIN_VALUES:
+    if len(np.unique(others)) < _MIN_VALUES or not _varies(others):
         return shape
     return TargetShape(len(values), n_zeros, _fit_modes(others))
+
+
+def _varies(values: Floats) -> bool:
+    """Say whether values differ by more than the rounding of a constant, and can be squared."""
+    with np.errstate(over="ignore"):
+        spread = float(values.std())
+    return _NOISE * float(np.abs(values).max()) < spread < np.inf
 
 
 def _fit_modes(values: Floats) -> Modes:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raymat.data.describe import Description
-from raymat.errors import RunError
+from raymat.data.writers import atomic_file
+from raymat.reports.intervals import intervals
 from raymat.reports.periodic_table import draw_periodic_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BINS = 50
 _BLUE, _RED = "#33638d", "#c8553d"
 
 
@@ -21,14 +21,11 @@ def save_description_figure(description: Description, path: Path) -> None:
     """Write the picture as PNG.
 
     Raises:
-        RunError: the file cannot be written.
+        DataError: the file cannot be written.
     """
     figure = description_figure(description)
-    try:
-        figure.savefig(path, format="png", dpi=150)
-    except OSError as cause:
-        problem = cause.strerror or str(cause)
-        raise RunError(f"{path}: cannot be written ({problem}); choose another --out") from cause
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
 
 
 def description_figure(description: Description) -> "Figure":
@@ -65,13 +62,9 @@ def _draw_histogram(axes: "Axes", description: Description) -> None:
     else:
         unit = f" ({target.property.unit})" if target.property.unit else ""
         values, label = target.values, target.property.name + unit
-    axes.hist(
-        values,
-        bins=min(_BINS, max(5, len(values) // 4)),
-        color=_BLUE,
-        edgecolor="white",
-        linewidth=0.4,
-    )
+    edges = intervals(values)
+    shown = np.clip(values, edges[0], edges[-1])  # those far out are in the outermost bars
+    axes.hist(shown, bins=edges.tolist(), color=_BLUE, edgecolor="white", linewidth=0.4)
     for value, name, style in (
         (float(np.mean(values)), "mean", "-"),
         (float(np.median(values)), "median", "--"),

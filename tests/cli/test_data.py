@@ -1,8 +1,10 @@
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_crystal
@@ -173,6 +175,19 @@ def test_describe_prints_and_draws(tmp_path: Path) -> None:
         assert words in result.output
     assert (tmp_path / "d" / "delta.png").stat().st_size > 10_000
     assert "--out DIR" not in result.output
+
+
+@pytest.mark.parametrize("kind", ["one is huge", "noise of a constant"])
+def test_describe_of_odd_numbers(tmp_path: Path, kind: str) -> None:
+    crystals = [replace(make_crystal("NaCl"), material_id=f"c{n}") for n in range(60)]
+    noise = 7.3 + 1e-15 * np.arange(60)
+    values = np.array([*range(59), 1e300]) if kind == "one is huge" else noise
+    table = pd.DataFrame({"y": values})
+    write_crystals(CrystalSet.from_crystals(crystals, table), tmp_path / "odd.parquet")
+    options = ["--target", "y", "--out", str(tmp_path / "out")]
+    result = runner.invoke(app, ["describe", str(tmp_path / "odd.parquet"), *options])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "odd.html").exists()
 
 
 @pytest.mark.parametrize("command", ["check", "describe", "duplicates"])

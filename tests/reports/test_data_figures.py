@@ -5,7 +5,7 @@ from matplotlib.image import imread
 
 from raymat.data.describe import describe
 from raymat.data.readers import load_crystals
-from raymat.errors import RunError
+from raymat.errors import DataError
 from raymat.reports.data_figures import description_figure, save_description_figure
 
 
@@ -28,5 +28,5 @@ def test_without_a_target_the_cells_are_shown() -> None:
 
 
 def test_unwritable_place(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"d\.png: cannot be written \(No such file"):
+    with pytest.raises(DataError, match=r"d\.png: cannot be written \(No such file"):
         save_description_figure(describe(load_crystals("delta")), tmp_path / "none" / "d.png")

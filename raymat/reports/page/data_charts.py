@@ -7,11 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raymat.reports.intervals import intervals
 from raymat.reports.page.charts import ROW_HEIGHT, base, chart, tips
 from raymat.reports.page.parts import Chart
-
-_BINS = 60
-_TAIL = 0.002  # of the values at either end, which would leave the rest a thin line
 
 
 def histogram(title: str, values: NDArray[np.float64], label: str, caption: str = "") -> Chart:
@@ -25,14 +23,14 @@ def histogram(title: str, values: NDArray[np.float64], label: str, caption: str 
         label: name and unit.
         caption: under it.
     """
-    low, high = np.quantile(values, [_TAIL, 1.0 - _TAIL])
-    edges = np.histogram_bin_edges(np.clip(values, low, high), bins=_bins(values, low, high))
+    edges = intervals(values)
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
     rows = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "crystals": counts})
     n_out = int(((values < edges[0]) | (values > edges[-1])).sum())
     if n_out:
         ends = f"{values.min():.4g} to {values.max():.4g}"
-        far = f"The outermost bars hold {n_out:,} values beyond the axis; all lie in {ends}."
+        beyond = "1 value" if n_out == 1 else f"{n_out:,} values"
+        far = f"The outermost bars hold {beyond} beyond the axis; all lie in {ends}."
         caption = f"{caption} {far}".strip()
     drawn = (
         base()
@@ -61,10 +59,3 @@ def counts(title: str, names: Sequence[str], numbers: Sequence[int], caption: st
         .properties(height=ROW_HEIGHT * max(1, len(rows)))
     )
     return chart(title, drawn, rows, caption)
-
-
-def _bins(values: NDArray[np.float64], low: float, high: float) -> int:
-    """Give a number of intervals; whole numbers are not cut unevenly."""
-    is_whole = bool(np.all(values == np.round(values)))
-    span = int(high - low) + 1
-    return max(1, min(_BINS, span if is_whole else max(5, len(values) // 4)))
