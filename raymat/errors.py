@@ -60,11 +60,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+_SHOWN = 20  # known words in a message
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give ``"; did you mean 'x'?"`` for the known word closest to `word`, or the known words."""
     words = sorted(known)
     close = get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
         return f"; did you mean '{close[0]}'?"
-    shown = ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
+    shown = ", ".join(words[:_SHOWN]) + (", ..." if len(words) > _SHOWN else "")
     return f"; known: {shown}" if words else ""

@@ -10,7 +10,7 @@ import typer
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Source, new_table, progress, say_counts, show
 from raymat.data.limits import MAX_REJECTED
-from raymat.errors import ConfigError
+from raymat.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -237,9 +237,26 @@ def _configs(
     return tables_of([config.decided_by(crystals)])
 
 
+def _check_stored(key: str) -> None:
+    """Refuse to call it done where the cache holds nothing.
+
+    Raises:
+        RunError: the table is not there; why, was a warning before.
+    """
+    from raymat.features.table_cache import default_cache_folder
+
+    folder = default_cache_folder()
+    if not (folder / key).exists():
+        raise RunError(
+            f"{folder}: the table is not kept there; make room, or set RAYMAT_CACHE to a folder"
+            " that can be written"
+        )
+
+
 def _build(configs: "tuple[TableConfig, ...]", crystals: "CrystalSet") -> None:
     from raymat.cluster.connect import ray_session
     from raymat.cluster.features import find_or_build_table
+    from raymat.features.table_cache import table_key
 
     with ray_session(None):
         for config in configs:
@@ -247,5 +264,6 @@ def _build(configs: "tuple[TableConfig, ...]", crystals: "CrystalSet") -> None:
                 table = find_or_build_table(
                     crystals, config, on_progress=partial(tell, config.kind)
                 )
+            _check_stored(table_key(crystals, config))
             typer.echo(table.line())
     typer.echo(f"{_contents().folder}: {_say_tables(_contents().tables)}")

@@ -5,12 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.cli.data_options import new_table, show
 from raymat.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from raymat.sources.databases.providers import Provider
 
 
@@ -41,23 +38,18 @@ def properties(
 
 
 def _show(provider: "Provider") -> None:
-    from raymat.properties import fields_of
-
-    if fields_of(provider.prefix):
-        show(_table(provider))
-    else:
-        own = f"carries no standard property; its own fields begin with _{provider.prefix}_"
-        typer.echo(f"{provider.name}: {provider.title}; {own}")
-
-
-def _table(provider: "Provider") -> "Table":
     from raymat.properties import fields_of, find_property
 
-    title = f"{provider.name}: {provider.title}, {provider.base_url}"
-    table = new_table(title, "Property", "Unit", "Field", "Method")
-    table.columns[2].overflow = "fold"  # to be copied whole
-    for name, found in fields_of(provider.prefix).items():
-        by = " (mp-api, needs a key)" if found.interface == "mp-api" else ""
-        how = found.method + ("" if found.conversion == "as given" else f"; {found.conversion}")
-        table.add_row(name, find_property(name).unit, f"{found.field}{by}", how)
-    return table
+    found = fields_of(provider.prefix)
+    if not found:
+        own = f"carries no standard property; its own fields begin with _{provider.prefix}_"
+        typer.echo(f"{provider.name}: {provider.title}; {own}")
+        return
+    typer.echo(f"{provider.name}: {provider.title}, {provider.base_url}")
+    width = max(map(len, found))
+    for name, field in found.items():
+        unit = find_property(name).unit or "-"
+        by = " (mp-api, needs a key)" if field.interface == "mp-api" else ""
+        how = field.method + ("" if field.conversion == "as given" else f"; {field.conversion}")
+        typer.echo(f"  {name:{width}}  {unit:10}  {field.field}{by}")
+        typer.echo(f"  {'':{width}}  {how}")

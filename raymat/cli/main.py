@@ -50,6 +50,10 @@ Example, without any data of your own: raymat tune --space cgcnn
 """
 
 
+# Commands of `raymat data`, which are looked for without that word.
+_OF_DATA = ("import", "fetch", "properties", "check", "describe", "duplicates", "cache")
+
+
 class LazyGroup(TyperGroup):
     """A group that imports the file of a command when the command is asked for."""
 
@@ -62,7 +66,8 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Give a command; for a list of all of them, one that knows its help line only."""
         if cmd_name not in COMMANDS:
-            ctx.fail(f"no command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)}")
+            group = f"; did you mean 'data {cmd_name}'?" if cmd_name in _OF_DATA else ""
+            ctx.fail(f"no command '{cmd_name}'{group or did_you_mean(cmd_name, COMMANDS)}")
         module, line = COMMANDS[cmd_name]
         if self._is_listing:
             return TyperCommand(cmd_name, help=line)
@@ -164,7 +169,7 @@ def _say_usage(error: typer.TyperException) -> int:
         typer.echo(message)
         return UNUSABLE
     path = context.command_path if context else "raymat"
-    _say(f"error: {message[0].lower()}{message[1:].rstrip('.')}; see `{path} --help`")
+    _say(f"error: {message[0].lower()}{message[1:].removesuffix('.')}; see `{path} --help`")
     return UNUSABLE
 
 

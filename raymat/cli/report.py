@@ -46,6 +46,7 @@ def report(
     from raymat.tracking.wandb_projection import check_wandb
 
     _check_out(out)
+    _refuse_twice(runs)
     if wandb != "off":
         check_wandb(wandb)
     page, warnings = build_page(runs, title=title)
@@ -57,6 +58,14 @@ def report(
                f" {len(page.encode()) / 1e6:.1f} MB")  # fmt: skip
     if wandb != "off":
         _project(runs, wandb, title)
+
+
+def _refuse_twice(runs: list[Path]) -> None:
+    """Refuse a run that is named twice, which W&B and the page would show as two."""
+    places = [run.resolve() for run in runs]
+    for run, place in zip(runs, places, strict=True):
+        if places.count(place) > 1:
+            raise ConfigError(f"{run}: the run is named twice; name each once")
 
 
 def _project(runs: list[Path], mode: Literal["offline", "online"], title: str) -> None:

@@ -92,7 +92,7 @@ def structure_reasons(raw: RawCrystals) -> NDArray[np.object_]:
     reasons = raw.problems.copy()
     _mark(reasons, np.diff(raw.offsets) == 0, "structure is missing: no atoms")
     finite = _is_finite(raw)
-    _mark(reasons, ~finite, "not finite: lattice or coordinates hold NaN or infinite numbers")
+    _mark(reasons, ~finite, "not finite: lattice or coordinates hold NaN, or numbers beyond 1e6")
     volumes = np.abs(np.linalg.det(np.where(finite[:, None, None], raw.lattices, np.eye(3))))
     _mark(reasons, volumes < _MIN_VOLUME, "singular lattice: the cell has no volume")
     _mark_unknown_elements(reasons, raw)

@@ -186,7 +186,8 @@ def find_ending(path: Path) -> str:
             return ending
     raise DataError(
         f"{path}: cannot tell what '{path.suffix}' is; expected {', '.join(DATA_ENDINGS)}, "
-        "or a folder of CIF files with id_prop.csv"
+        "or a folder of CIF files with id_prop.csv (`raymat data import` reads archives, ASE "
+        "databases and more)"
     )
 
 

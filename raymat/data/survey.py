@@ -41,7 +41,8 @@ class Survey:
         """
         n_rows, n_rejected = self.source.n_rows, self.source.n_rejected
         if n_rejected > max_rejected * n_rows or not self.source.n_used:
-            letter = rejection_letter(name, self.reasons, n_rows, max_rejected)
+            listed = "--out DIR lists all of them"
+            letter = rejection_letter(name, self.reasons, n_rows, max_rejected, listed=listed)
             raise TooManyRejectedError(letter, rejected=self.first)
 
 

@@ -143,7 +143,7 @@ def _store(folder: Path, key: str, config: TableConfig, write: Callable[[Path], 
         _put_in_place(partial, folder / key, config)
     except (OSError, ValueError, KeyError) as cause:
         _log.warning(
-            "%s: table not cached (%s); set RAYMAT_CACHE to a folder with space",
+            "%s: table not cached (%s); set RAYMAT_CACHE to another folder",
             folder,
             one_line(cause),
         )
