@@ -131,12 +131,13 @@ def _spread_color(rows: pd.DataFrame, column: str, label: str) -> alt.Color:
 def errors(rows: pd.DataFrame, label: str) -> Chart:
     """Draw the distribution of prediction minus target."""
     table = pd.DataFrame({"error": rows["prediction"] - rows["target"]})
+    n_bins = min(80, max(10, len(table) // 4))
     drawn = (
         base()
         .mark_bar()
         .encode(
-            x=alt.X("error:Q", bin=alt.Bin(maxbins=80), title=f"error of {label}"),
-            y=alt.Y("count()", title="crystals"),
+            x=alt.X("error:Q", bin=alt.Bin(maxbins=n_bins), title=f"error of {label}"),
+            y=alt.Y("count()", title="crystals", axis=alt.Axis(tickMinStep=1)),
         )
     )
     return chart("Errors of the test rows", drawn, table, "Prediction minus target.")
