@@ -151,10 +151,11 @@ def test_large_search_draws_its_best_curves_and_others(tmp_path: Path) -> None:
 
 def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.html"
-    assert main.run(["report", str(run), str(run), "-o", str(page)]) == 0
+    other = write_search_run(tmp_path / "other", trials=2)
+    assert main.run(["report", str(run), str(other), "-o", str(page)]) == 0
     assert "2 runs" in capsys.readouterr().out
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other", "page.html"]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,7 @@ def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["nowhere"], "nowhere: not a run directory"),
         (["run", "-o", "."], "is a folder; name a file"),
+        (["run", "./run/"], "run: the run is named twice"),
         (["run", "-o", "none/page.html"], "does not exist; make it"),
         ([], "missing argument 'RUN...'"),
     ],
