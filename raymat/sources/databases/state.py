@@ -12,7 +12,6 @@ A process may be killed at any instant. The same command goes on at the first pa
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from raymat.data.writers import atomic_file
-from raymat.sources.partial_folder import hold_partial
+from raymat.sources.partial_folder import hold_partial, remove_partial
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class FetchState:
 
     def remove(self) -> None:
         """Remove the folder; the fetch is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_partial(self.folder)
 
 
 @contextmanager
