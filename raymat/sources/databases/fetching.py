@@ -9,13 +9,14 @@ import raymat
 from raymat.data.checks import kind_of
 from raymat.data.writers import write_rejected
 from raymat.errors import ConfigError, DataError
+from raymat.sources.databases.answers import RefusedError
 from raymat.sources.databases.columns import Column, check_names, choose_columns
 from raymat.sources.databases.entries import entry_id
 from raymat.sources.databases.join import Joined, join_pages
 from raymat.sources.databases.limits import MAX_ATOMS, PAGE_SIZE
 from raymat.sources.databases.materials_project import MaterialsProject, open_materials_project
 from raymat.sources.databases.pages import Page, store_page
-from raymat.sources.databases.polite_requests import Manners, PoliteClient, RefusedError
+from raymat.sources.databases.polite_requests import Manners, PoliteClient
 from raymat.sources.databases.providers import Provider
 from raymat.sources.databases.server import (
     ServerFacts,

@@ -2,47 +2,39 @@
 
 `requests` asks (the synchronous half of the `optimade` package's own client does, too) and
 `tenacity` repeats. A server that says 429 or 5xx, does not answer, or drops the line is asked
-again with exponential back-off and jitter, or after the time that its ``Retry-After`` names, until
-the patience for one request is used up.
+again with exponential back-off and jitter, not before its ``Retry-After``, until the patience for
+one request is used up. No other server is asked, even if this one sends us there.
 """
 
-import json
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urlsplit
+from functools import partial
+from typing import Any, TypeVar
 
 import requests
 import tenacity
 
 import raymat
 from raymat.errors import DataError
+from raymat.sources.databases.answers import (
+    TemporaryError,
+    UnreachableError,
+    host_of,
+    next_hop,
+    parse_json,
+    read_body,
+    refuse,
+)
 from raymat.sources.databases.limits import PATIENCE_S, REQUESTS_PER_SECOND
 
-MAX_RESPONSE_MB = 512  # of one response; more is no page but a mistake
 _CONNECT_S, _SILENCE_S = 20.0, 120.0  # until connected; between two pieces of an answer
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
-_CHUNK = 1 << 20  # bytes
-_REPEATED = frozenset({408, 425, 429, 500, 502, 503, 504})
-_SHOWN = 300  # characters of a server's message
-
-
-class UnreachableError(DataError):
-    """A server that did not answer, or not well, for as long as we were patient."""
-
-
-class RefusedError(DataError):
-    """A server that answered, and refused; `status` is its HTTP status."""
-
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_refused, (str(self), self.status)
+_ANSWER_S = 300.0  # for a whole answer: a server that drips bytes is never silent
+_HOPS = 5  # redirections of one request
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -58,6 +50,13 @@ class Manners:
     patience_s: float = PATIENCE_S
 
 
+class _Session(requests.Session):
+    """Leaves redirections to us: `requests` would follow them to any server."""
+
+    def get_redirect_target(self, _answer: requests.Response) -> str | None:
+        return None
+
+
 class PoliteClient:
     """Asks one server for JSON.
 
@@ -68,7 +67,7 @@ class PoliteClient:
 
     def __init__(self, manners: Manners, waits: Callable[[str], None] = lambda _line: None) -> None:
         self.manners, self._waits = manners, waits
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.headers["User-Agent"] = f"raymat/{raymat.__version__}"
         self._session.headers["Accept"] = "application/vnd.api+json, application/json"
         self._next_request = 0.0
@@ -92,7 +91,7 @@ class PoliteClient:
             RefusedError: the server refuses; its words are in the message.
         """
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_TemporaryError),
+            retry=tenacity.retry_if_exception_type(TemporaryError),
             wait=_wait,
             stop=tenacity.stop_before_delay(self.manners.patience_s),
             before_sleep=self._tell_wait,
@@ -100,7 +99,7 @@ class PoliteClient:
         )
         try:
             found: dict[str, Any] = retrying(self._get_once, url)
-        except _TemporaryError as cause:
+        except TemporaryError as cause:
             times = retrying.statistics["attempt_number"]
             tried = "asked once" if times == 1 else f"asked {times} times"
             wish = f"; it asks to wait {cause.retry_after:.0f} s" if cause.retry_after else ""
@@ -109,16 +108,29 @@ class PoliteClient:
         return found
 
     def _get_once(self, url: str) -> dict[str, Any]:
-        self._keep_rate()
+        address = url
+        for _ in range(1 + _HOPS):
+            self._keep_rate()
+            body, hop = _within(_ANSWER_S, partial(self._ask, address))
+            if hop is None:
+                return parse_json(body, url)
+            address = hop
+        raise DataError(f"{host_of(url)}: sends us in a circle; tell its owner")
+
+    def _ask(self, url: str) -> tuple[bytes, str | None]:
+        """Give the body of an answer, or where it sends us on."""
+        limits = (_CONNECT_S, _SILENCE_S)
         try:
-            with self._session.get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as answer:
-                _refuse(answer)
-                body = _read(answer)
+            with self._session.get(url, stream=True, timeout=limits) as answer:
+                hop = next_hop(answer)
+                if hop is not None:
+                    return b"", hop
+                refuse(answer)
+                return read_body(answer), None
         except (requests.exceptions.InvalidURL, UnicodeError) as cause:
             raise DataError(f"{url!r}: no usable address") from cause
         except requests.RequestException as cause:
-            raise _TemporaryError(_say_failure(cause)) from cause
-        return _parse(body, url)
+            raise TemporaryError(_say_failure(cause)) from cause
 
     def _keep_rate(self) -> None:
         now = time.monotonic()
@@ -131,80 +143,35 @@ class PoliteClient:
         self._waits(f"{problem}; asking again in {state.upcoming_sleep:.0f} s")
 
 
-class _TemporaryError(Exception):
-    """A failure that a repetition may mend; `retry_after` is the server's wish, s."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-def host_of(url: str) -> str:
-    """Give the server of a URL, with its port."""
-    return urlsplit(url).netloc
-
-
 _back_off = tenacity.wait_exponential_jitter(initial=_FIRST_WAIT_S, max=_LONGEST_WAIT_S)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
     problem = state.outcome.exception() if state.outcome else None
-    asked = problem.retry_after if isinstance(problem, _TemporaryError) else None
-    return float(_back_off(state)) if asked is None else asked
+    asked = problem.retry_after if isinstance(problem, TemporaryError) else None
+    return max(float(_back_off(state)), asked or 0.0)  # nobody is asked again without a pause
 
 
-def _refuse(answer: requests.Response) -> None:
-    status = answer.status_code
-    if status < 400:
-        return
-    if status in _REPEATED:
-        asked = _retry_after(answer.headers.get("Retry-After"))
-        raise _TemporaryError(f"the server says {status} {answer.reason}", asked)
-    words = _server_words(_read(answer))
-    raise RefusedError(
-        f"{host_of(answer.url)}: the server says {status} {answer.reason}{words}", status=status
-    )
+def _within(seconds: float, work: Callable[[], _Found]) -> _Found:
+    """Give what `work` gives, if it does so in time; else it is left alone.
 
+    The time-outs of a connection count from one byte to the next, so they do not bound an answer.
+    """
+    answer: Future[_Found] = Future()
 
-def _retry_after(header: str | None) -> float | None:
-    """Give the seconds of a ``Retry-After``, which is a number or a date."""
-    if header is None:
-        return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    moment = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as problem:  # noqa: BLE001  it is raised where somebody waits for it
+            answer.set_exception(problem)
 
-
-def _server_words(body: bytes) -> str:
-    """Give what an OPTIMADE server says about an error, in one line."""
-    try:
-        errors = json.loads(body)["errors"]
-        said = [str(e.get("detail") or e.get("title") or "") for e in errors]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ""
-    joined = "; ".join(line for line in said if line)
-    plain = "".join(c if c.isprintable() else " " for c in joined)  # no codes for the terminal
-    text = " ".join(plain.split())
-    return f": {text[:_SHOWN]}" if text else ""
-
-
-def _read(answer: requests.Response) -> bytes:
-    pieces, size = [], 0
-    for piece in answer.iter_content(_CHUNK):
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_RESPONSE_MB * 1_000_000:
-            limit = f"{MAX_RESPONSE_MB} MB"
-            advice = "ask for smaller pages with --page-size"
-            raise DataError(f"{host_of(answer.url)}: an answer of more than {limit}; {advice}")
-    return b"".join(pieces)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not answer.done():
+        slow = f"an answer takes more than {seconds:g} s"
+        raise TemporaryError(f"{slow}; smaller ones come with --page-size")
+    return answer.result()
 
 
 def _say_failure(cause: requests.RequestException) -> str:
@@ -217,19 +184,3 @@ def _say_failure(cause: requests.RequestException) -> str:
     if isinstance(cause, requests.ConnectionError):
         return "the server cannot be reached, or dropped the line"
     return f"the request failed ({type(cause).__name__})"
-
-
-def _parse(body: bytes, url: str) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as cause:
-        start = body[:40].decode("utf-8", "replace")
-        # A proxy's page in place of the server's answer goes away by itself, as a rule.
-        raise _TemporaryError(f"the answer is no JSON (begins {start!r})") from cause
-    if not isinstance(found, dict):
-        raise DataError(f"{host_of(url)}: the answer is no JSON object, so no OPTIMADE server")
-    return found
-
-
-def _rebuild_refused(message: str, status: int) -> RefusedError:
-    return RefusedError(message, status=status)

@@ -8,12 +8,13 @@ begins anew at every one), after a second, whatever `Retry-After` says, and hold
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from raymat.errors import ConfigError, DataError
+from raymat.sources.databases.answers import RefusedError, host_of, printable, same_server
 from raymat.sources.databases.columns import Column
 from raymat.sources.databases.entries import STRUCTURE_FIELDS
-from raymat.sources.databases.polite_requests import PoliteClient, RefusedError, host_of
+from raymat.sources.databases.polite_requests import PoliteClient
 from raymat.sources.databases.providers import Provider
 
 _NOT_THERE = (404, 405, 406, 501)
@@ -132,8 +133,6 @@ def first_url(
 def next_url(answer: Mapping[str, Any], url: str) -> str | None:
     """Give the URL of the next page, None after the last.
 
-    A server behind a proxy may not know that it is called by https, and calls itself http.
-
     Raises:
         DataError: the link leads to another host.
     """
@@ -141,15 +140,14 @@ def next_url(answer: Mapping[str, Any], url: str) -> str | None:
     text = link.get("href") if isinstance(link, Mapping) else link
     if not text:
         return None
-    here, there = urlsplit(url), urlsplit(urljoin(url, str(text)))
-    if there.hostname != here.hostname or there.scheme not in ("http", "https"):
+    there = same_server(url, str(text))
+    if there is None:
+        where = urlsplit(urljoin(url, str(text))).netloc
         raise DataError(
-            f"{host_of(url)}: the link to the next page leads elsewhere ({there.netloc});"
+            f"{host_of(url)}: the link to the next page leads elsewhere ({printable(where)});"
             " the server is not set up well, tell its owner"
         )
-    if here.scheme == "https" and there.scheme == "http":
-        there = there._replace(scheme="https", netloc=here.netloc)
-    return urlunsplit(there)
+    return there
 
 
 def entries_of(answer: Mapping[str, Any], url: str) -> list[Any]:
