@@ -15,9 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from optimade_database import Database, served, structure
 
-from raymat.errors import ConfigError
+from raymat.errors import ConfigError, DataError
 from raymat.sources.databases.columns import choose_columns
-from raymat.sources.databases.materials_project import find_key, open_materials_project
+from raymat.sources.databases.materials_project import (
+    _quietly,
+    find_key,
+    open_materials_project,
+)
 
 KEY = "0123456789abcdef0123456789ABCDEF"
 WRONG = KEY[::-1]
@@ -163,3 +167,21 @@ def test_a_wrong_key_is_refused_and_not_shown(tmp_path, database, interface, mon
     assert "error: the Materials Project refuses the key;" in ended.stderr.splitlines()[-1]
     assert WRONG not in ended.stdout + ended.stderr
     assert not list(tmp_path.glob("made*"))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_refusal"),
+    [
+        ("status code 401 on URL http://a.org/?ids=mp-1 with message:\nno", True),
+        ("status code 403 on URL http://a.org", True),
+        ("Invalid authentication credentials", True),
+        ("HTTP 401", True),
+        ("status code 500 on URL http://a.org/?ids=mp-401,mp-14031 with message:\n403", False),
+        ("no answer for mp-401 and mp-1403", False),
+        ("14013 documents", False),
+    ],
+)
+def test_an_id_is_no_refused_key(said, is_refusal):
+    expected = (ConfigError, "refuses the key") if is_refusal else (DataError, "interface failed: ")
+    with pytest.raises(expected[0], match=expected[1]), _quietly(KEY):
+        raise RuntimeError(said)

@@ -6,6 +6,7 @@ request's header, and is in no message.
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +16,17 @@ from typing import Any
 import yaml
 
 from raymat.errors import ConfigError, DataError
+from raymat.sources.databases.answers import printable
 from raymat.sources.databases.columns import Column
 
 KEY_NAMES = ("MP_API_KEY", "PMG_MAPI_KEY")
 _CONFIG_FILES = ("~/.config/.pmgrc.yaml", "~/.pmgrc.yaml")
 _ENDPOINT = "MP_API_ENDPOINT"  # mp-api's own variable, for a mirror
+_SHOWN = 200  # characters of what mp-api says
 _KEY_LENGTH = 32  # characters, as mp-api checks
-_REFUSED = ("401", "403", "Unauthorized", "Forbidden", "Invalid authentication", "API key")
+_STATUS = re.compile(r"status code (\d{3})\b")  # in the words of mp-api, which keeps it nowhere
+_ID = re.compile(r"\bmp-\d+\b")
+_REFUSED = re.compile(r"\b(401|403)\b|Unauthorized|Forbidden|Invalid authentication|API key")
 
 
 def find_key() -> str:
@@ -134,11 +139,20 @@ def _quietly(key: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as cause:  # noqa: BLE001  mp-api lets errors of its many parts through
-        words = " ".join(str(cause).replace(key, "(key)").split())[:200]
-        if any(sign in words for sign in _REFUSED):
+        words = printable(str(cause).replace(key, "(key)"))
+        if _is_refusal(words):
             where = "see https://next-gen.materialsproject.org/api"
             raise ConfigError(f"the Materials Project refuses the key; {where}") from None
-        raise DataError(f"the Materials Project's interface failed: {words}") from None
+        shown = words[:_SHOWN]
+        raise DataError(f"the Materials Project's interface failed: {shown}") from None
+
+
+def _is_refusal(words: str) -> bool:
+    """Tell whether the key was refused: by the status, else by words, in which ids have no say."""
+    status = _STATUS.search(words)
+    if status is not None:
+        return status[1] in ("401", "403")
+    return _REFUSED.search(_ID.sub("", words)) is not None
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
