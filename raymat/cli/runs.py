@@ -1,19 +1,13 @@
 """What every command that works in a run directory does about Ctrl-C and failures."""
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
-import typer
-
+from raymat.cli.interrupting import interruptible
 from raymat.cli.live import LiveProgress
 from raymat.cli.progress import RunProgress
 from raymat.errors import RaymatError, RunError
-
-INTERRUPTED = 130
 
 
 class FailedRunError(RunError):
@@ -30,25 +24,15 @@ def running(path: Path, progress: RunProgress | LiveProgress) -> Iterator[None]:
         FailedRunError: the run failed after it had begun.
         typer.Exit: it was interrupted.
     """
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with progress:
-            yield
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
-        sys.stderr.write(f"{_farewell(path)}\n")
-        raise typer.Exit(INTERRUPTED) from None
-    except RaymatError as error:
-        # What cannot be used is refused before there is a run; a run that is there has failed.
-        if not (progress.has_begun and (path / "run.json").exists()):
-            raise
-        raise FailedRunError(f"{error} (run: {path})") from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    with interruptible(lambda: _farewell(path)):
+        try:
+            with progress:
+                yield
+        except RaymatError as error:
+            # What cannot be used is refused before there is a run; a run that is there has failed.
+            if not (progress.has_begun and (path / "run.json").exists()):
+                raise
+            raise FailedRunError(f"{error} (run: {path})") from error
 
 
 def _farewell(path: Path) -> str:
