@@ -1,18 +1,17 @@
 """``raymat data fetch``: crystals from a database on the web to the standard Parquet."""
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
 
 from raymat.cli import fetch_options as opt
 from raymat.cli import options
-from raymat.cli.outputs import check_ending, refuse_existing, rejected_beside
+from raymat.cli.fetch_existing import finish_killed
+from raymat.cli.interrupting import interruptible
+from raymat.cli.outputs import check_ending, rejected_beside
 from raymat.errors import ConfigError, DataError
 from raymat.sources.databases.limits import MAX_ATOMS, PAGE_SIZE, PATIENCE_S, REQUESTS_PER_SECOND
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from raymat.sources.databases.fetching import FetchRequest
     from raymat.sources.databases.join import Joined
     from raymat.sources.databases.polite_requests import Manners
-
-_INTERRUPTED = 130
 
 
 def fetch(
@@ -47,7 +44,6 @@ def fetch(
     --properties formation_energy_per_atom,band_gap -o lithium.parquet
     """
     check_ending(out, (".parquet",))
-    refuse_existing(out)
     if not out.parent.is_dir():
         raise ConfigError(f"-o {out}: there is no folder {out.parent}; make it first")
     from raymat.sources.databases.columns import split_names
@@ -63,8 +59,11 @@ def fetch(
         page_size,
         max_atoms,
     )
+    if out.exists():
+        typer.echo(finish_killed(request, out))
+        return
     manners = Manners(requests_per_second, patience)
-    with _interruptible(out):
+    with _resumable(out):
         joined = _fetch(request, out, manners, quiet=quiet)
     for line in _summary(joined, out):
         typer.echo(line)
@@ -82,23 +81,19 @@ def _fetch(request: "FetchRequest", out: Path, manners: "Manners", *, quiet: boo
 
 
 @contextmanager
-def _interruptible(out: Path) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM, and when a fetch fails, say what is kept and how it goes on."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
-        sys.stderr.write(f"interrupted; {_say_kept(out)}\n")
-        raise typer.Exit(_INTERRUPTED) from None
-    except DataError as error:
-        raise _with_advice(error, out) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _resumable(out: Path) -> Iterator[None]:
+    """When a fetch is interrupted or fails, say what is kept and how it goes on."""
+    with interruptible(lambda: _farewell(out)):
+        try:
+            yield
+        except DataError as error:
+            raise _with_advice(error, out) from error
 
 
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _farewell(out: Path) -> str:
+    if out.exists():
+        return f"interrupted; {out} is finished"
+    return f"interrupted; {_say_kept(out) or 'nothing was fetched yet'}"
 
 
 def _say_kept(out: Path) -> str:
@@ -107,14 +102,17 @@ def _say_kept(out: Path) -> str:
     folder = partial_folder(out)
     n_pages = len(list(folder.glob("page-*.json")))
     if not n_pages:
-        return "nothing was fetched yet"
+        return ""
     pages = "1 page is" if n_pages == 1 else f"{n_pages:,} pages are"
     return f"{pages} kept in {folder}, the same command goes on"
 
 
 def _with_advice(error: DataError, out: Path) -> DataError:
+    from raymat.sources.partial_folder import partial_folder
+
     kept = _say_kept(out)
-    return error if kept.startswith("nothing") else DataError(f"{error}; {kept}")
+    is_of_folder = str(partial_folder(out)) in str(error)  # and says itself what to do about it
+    return DataError(f"{error}; {kept}") if kept and not is_of_folder else error
 
 
 def _summary(joined: "Joined", out: Path) -> list[str]:

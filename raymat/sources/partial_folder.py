@@ -5,6 +5,7 @@ same command goes on with what is there, and another command is refused.
 """
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -77,6 +78,15 @@ def remove_partial(folder: Path) -> None:
         for path in kept:
             path.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of a file that `atomic_file` was to write.
+
+    Only for who holds the folder of that output: nobody else writes it then.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.tmp"):
+        _remove(left)
 
 
 def _remove(path: Path) -> None:

@@ -249,6 +249,15 @@ def test_two_processes_do_not_share_a_folder(tmp_path, database):
     assert not partial_folder(out).exists()
 
 
+def test_a_file_that_another_process_finished_meanwhile_is_not_replaced(tmp_path, database):
+    out = tmp_path / "made.parquet"
+    out.write_bytes(b"theirs")
+    with pytest.raises(DataError, match=r"made\.parquet: exists already; choose another place"):
+        fetch_from(database, out)
+    assert out.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_no_optimade_server(tmp_path, database):
     request = FetchRequest(find_provider(f"{database.base_url}/nonsense"))
     with pytest.raises(DataError, match=r"404 Not Found.*is .*/nonsense an OPTIMADE base URL"):

@@ -15,6 +15,7 @@ from raymat.errors import DataError
 from raymat.sources.databases import polite_requests
 from raymat.sources.databases.answers import RefusedError, UnreachableError, same_server
 from raymat.sources.databases.polite_requests import Manners, PoliteClient
+from raymat.sources.databases.server import limit_page
 
 QUICK = Manners(requests_per_second=1000.0, patience_s=0.0)
 
@@ -200,3 +201,23 @@ def test_a_server_that_drips_is_left(server, path, monkeypatch):
     with pytest.raises(UnreachableError, match=r"takes more than 0\.5 s; .* --page-size"):
         ask(server, path)
     assert time.monotonic() - start < 3.0
+
+
+@pytest.mark.parametrize(
+    ("url", "limited"),
+    [
+        (
+            "http://a.org?page_limit=500&page_offset=500",
+            "http://a.org?page_limit=20&page_offset=500",
+        ),
+        (
+            "http://a.org?page_cursor=a%2Fb&page_limit=50",
+            "http://a.org?page_cursor=a%2Fb&page_limit=20",
+        ),
+        ("http://a.org?page_limit=10", "http://a.org?page_limit=10"),
+        ("http://a.org?page_limit=500&page_number=3", "http://a.org?page_limit=500&page_number=3"),
+        ("http://a.org?my_page_limit=500", "http://a.org?my_page_limit=500"),
+    ],
+)
+def test_a_link_is_limited_where_that_leads_to_the_same_entries(url, limited):
+    assert limit_page(url, 20) == limited

@@ -26,9 +26,11 @@ from raymat.sources.databases.server import (
     count_found,
     entries_of,
     first_url,
+    limit_page,
     next_url,
 )
 from raymat.sources.databases.state import FetchState, PageRecord, open_state
+from raymat.sources.partial_folder import remove_unfinished
 
 _BAD_QUERY = (400, 403, 414, 422, 501)
 
@@ -56,9 +58,23 @@ class FetchRequest:
     max_atoms: int = MAX_ATOMS
 
     def identity(self, columns: Sequence[Column]) -> dict[str, Any]:
-        """Give everything that decides what the pages hold."""
+        """Give everything that decides what the pages hold together, whatever their size."""
         fields = {column.name: column.field for column in columns}
-        return {**asdict(self), "provider": self.provider.base_url, "properties": fields}
+        return {
+            "provider": self.provider.base_url,
+            "filter": self.filter,
+            "properties": fields,
+            "max_entries": self.max_entries,
+            "max_atoms": self.max_atoms,
+        }
+
+    def is_told_by(self, provenance: Mapping[str, Any]) -> bool:
+        """Tell whether a fetched file is what this request asks for, by its provenance."""
+        told = {key: provenance.get(key) for key in ("filter", "max_entries", "max_atoms")}
+        names = [column["name"] for column in provenance["properties"]]
+        asked = {key: getattr(self, key) for key in told}
+        is_same_server = provenance["base_url"] == self.provider.base_url
+        return is_same_server and told == asked and names == list(self.properties)
 
 
 def fetch(
@@ -71,14 +87,15 @@ def fetch(
 ) -> Joined:
     """Fetch structures and properties; go on where the same request stopped before.
 
-    Writes `out`, and `rejected_file` with every entry that is no usable crystal. Until then the
+    Writes `rejected_file` with every entry that is no usable crystal, then `out`. Until then the
     pages lie in ``OUT.partial``, and stay there if anything fails.
 
     Raises:
         ConfigError: filter or properties cannot be asked for, or the partial folder is another
             query's.
-        DataError: the server cannot be reached or refuses, nothing usable came, or a file cannot
-            be written.
+        DataError: the server cannot be reached or refuses, nothing usable came, `out` exists, or
+            a file cannot be written.
+        RunError: another process fetches to `out`.
     """
     check_filter(request.filter)
     check_names(request.properties)
@@ -93,6 +110,10 @@ def fetch(
             open_materials_project(columns) as more,
             open_state(out, request.identity(columns)) as state,
         ):
+            if out.exists():  # perhaps only since the folder is ours: another process ended
+                raise DataError(f"{out}: exists already; choose another place, or remove it")
+            for path in (out, rejected_file):
+                remove_unfinished(path)
             _fetch_pages(client, request, columns, state, more, listen)
             listen({"event": "fetch_joins"})
             return _finish(state, request, server, columns, out, rejected_file)
@@ -108,7 +129,7 @@ def _fetch_pages(
 ) -> None:
     _tell(listen, "fetch_started", request, state)
     seen = {page.url for page in state.pages}
-    url = _after(state.pages[-1]) if state.pages else _start(request, columns)
+    url = _resume(request, state) if state.pages else _start(request, columns)
     while url is not None and _is_wanted(request, state):
         if url in seen:
             raise DataError(
@@ -123,6 +144,11 @@ def _fetch_pages(
 def _after(page: PageRecord) -> str | None:
     """Give where a page leads; after an empty one nothing comes, whatever its link says."""
     return page.next_url if page.n_entries else None
+
+
+def _resume(request: FetchRequest, state: FetchState) -> str | None:
+    url = _after(state.pages[-1])
+    return None if url is None else limit_page(url, request.page_size)
 
 
 def _start(request: FetchRequest, columns: Sequence[Column]) -> str:
@@ -190,8 +216,8 @@ def _finish(
         state.remove()
         raise DataError(f"{request.provider.title}: no entry matches the filter {request.filter!r}")
     _refuse_useless(state, rejected_file)
-    joined = join_pages(state, columns, out, _about(request, server, columns))
-    write_rejected(joined.rejected, rejected_file)
+    about = _about(request, server, columns)
+    joined = join_pages(state, columns, out, rejected_file=rejected_file, about=about)
     state.remove()
     return joined
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from raymat.data.parquet_reader import open_parquet
 from raymat.data.raw import ID_COLUMN
-from raymat.data.writers import atomic_file
+from raymat.data.writers import atomic_file, write_rejected
+from raymat.errors import DataError
 from raymat.sources.databases.columns import Column, common_kind, from_text
 from raymat.sources.databases.state import FetchState
 
@@ -43,14 +44,22 @@ class Joined:
 
 
 def join_pages(
-    state: FetchState, columns: Sequence[Column], out: Path, about: dict[str, Any]
+    state: FetchState,
+    columns: Sequence[Column],
+    out: Path,
+    *,
+    rejected_file: Path,
+    about: dict[str, Any],
 ) -> Joined:
-    """Write the usable crystals of all pages, in their order, each id once.
+    """Write the usable crystals of all pages, in their order, each id once, and list the others.
+
+    The list is there before the file takes its name: where the file is, nothing is missing.
 
     Args:
         state: with every page finished.
         columns: of the file, besides id and structure.
         out: file to write; appears whole or not at all.
+        rejected_file: list to write, ``material_id, reason``.
         about: facts of the query and the server, for the provenance.
 
     Raises:
@@ -61,13 +70,12 @@ def join_pages(
     pages = _Pages(state, columns)
     provenance = {**about, **_facts(state)}
     schema = pages.schema().with_metadata({PROVENANCE_KEY: json.dumps(provenance).encode()})
-    with (
-        atomic_file(out) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as to,
-    ):
-        for table in _in_groups(pages.tables(), schema):
-            to.write_table(table)
-    rejected = pd.DataFrame(pages.rejected, columns=[ID_COLUMN, "reason"], dtype=object)
+    with atomic_file(out) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as to:
+            for table in _in_groups(pages.tables(), schema):
+                to.write_table(table)
+        rejected = pd.DataFrame(pages.rejected, columns=[ID_COLUMN, "reason"], dtype=object)
+        write_rejected(rejected, rejected_file)
     return Joined(pages.n_rows, state.n_entries, rejected, pages.filled, provenance)
 
 
@@ -75,11 +83,16 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     """Give the provenance of a fetched file; None for another Parquet file.
 
     Raises:
-        DataError: no Parquet file.
+        DataError: no Parquet file, or its provenance is damaged.
     """
     with open_parquet(path) as file:
         found = (file.schema_arrow.metadata or {}).get(PROVENANCE_KEY)
-    return None if found is None else dict(json.loads(found))
+    if found is None:
+        return None
+    try:
+        return dict(json.loads(found))
+    except (ValueError, TypeError) as cause:
+        raise DataError(f"{path}: its metadata '{PROVENANCE_KEY.decode()}' are damaged") from cause
 
 
 def _facts(state: FetchState) -> dict[str, Any]:

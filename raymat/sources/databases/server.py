@@ -5,6 +5,7 @@ the pages: it gives up at the first 503, asks again after a 429 without end (its
 begins anew at every one), after a second, whatever `Retry-After` says, and holds all pages.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from raymat.sources.databases.entries import STRUCTURE_FIELDS
 from raymat.sources.databases.polite_requests import PoliteClient
 from raymat.sources.databases.providers import Provider
 
+_PAGE_LIMIT = re.compile(r"(?<=[?&]page_limit=)\d+")
+_PAGE_NUMBER = re.compile(r"[?&]page_number=")
 _NOT_THERE = (404, 405, 406, 501)
 
 
@@ -148,6 +151,16 @@ def next_url(answer: Mapping[str, Any], url: str) -> str | None:
             " the server is not set up well, tell its owner"
         )
     return there
+
+
+def limit_page(url: str, page_size: int) -> str:
+    """Give the URL of a page of at most so many entries; an earlier command may have wanted more.
+
+    Where pages are counted by number the URL stays: with another size it leads to other entries.
+    """
+    if _PAGE_NUMBER.search(url):
+        return url
+    return _PAGE_LIMIT.sub(lambda size: str(min(int(size[0]), page_size)), url)
 
 
 def entries_of(answer: Mapping[str, Any], url: str) -> list[Any]:

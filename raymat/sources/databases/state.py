@@ -12,14 +12,14 @@ A process may be killed at any instant. The same command goes on at the first pa
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from raymat.data.writers import atomic_file
-from raymat.sources.partial_folder import hold_partial, remove_partial
+from raymat.sources.partial_folder import hold_folder, hold_partial, partial_folder, remove_partial
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,34 @@ class FetchState:
     def remove(self) -> None:
         """Remove the folder; the fetch is finished."""
         remove_partial(self.folder)
+
+
+def remove_leftover(out: Path, page_sha256: Sequence[str]) -> bool:
+    """Remove the pages of a fetch that was killed after its output took its name.
+
+    Args:
+        out: the output.
+        page_sha256: of the data of its pages, as its provenance tells them.
+
+    Returns:
+        whether there were such pages, and no others.
+
+    Raises:
+        RunError: another process is at them.
+    """
+    folder = partial_folder(out)
+    if not folder.is_dir():
+        return False
+    with hold_folder(folder):
+        is_known = all(_is_one_of(path, page_sha256) for path in folder.glob("page-*.json"))
+        if is_known:
+            remove_partial(folder)
+    return is_known
+
+
+def _is_one_of(record: Path, page_sha256: Sequence[str]) -> bool:
+    page = _read_json(record) or {}
+    return page.get("data_sha256") in page_sha256
 
 
 @contextmanager
