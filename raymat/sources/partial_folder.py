@@ -40,12 +40,14 @@ def hold_partial(out: Path, facts: Mapping[str, Any], *, finished: str) -> Itera
         DataError: it holds parts of another command, or cannot be made or locked.
         RunError: another process is at work in it.
     """
-    with hold_folder(partial_folder(out)) as folder:
+    folder = partial_folder(out)
+    with _holding(folder) as lock:
         try:
             _check_facts(folder, json.loads(json.dumps(dict(facts))), finished)
             yield folder
         finally:
-            if not any(folder.glob(finished)):
+            is_ours = _is_at(lock, folder / _LOCK)  # not if the block removed it: then of the next
+            if is_ours and not any(folder.glob(finished)):
                 remove_partial(folder)
 
 
@@ -57,15 +59,21 @@ def hold_folder(folder: Path) -> Iterator[Path]:
         DataError: it cannot be made or locked.
         RunError: another process is at work in it.
     """
+    with _holding(folder):
+        yield folder
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[int]:
     lock = _hold(folder)
     try:
-        yield folder
+        yield lock
     finally:
         os.close(lock)  # and with it the lock
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove a folder that this process holds.
+    """Remove a folder that this process holds, and no longer holds then.
 
     Its parts go first, then the word of whose they are, so that no kill leaves parts without an
     owner. The lock goes last: who takes the folder after that finds nothing that is still removed.

@@ -39,6 +39,15 @@ def test_a_lock_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
             pass
 
 
+def test_who_has_removed_its_folder_leaves_the_next_one_alone(tmp_path):
+    out = tmp_path / "out.parquet"
+    with ExitStack() as a, ExitStack() as c:
+        remove_partial(a.enter_context(hold(out)))
+        folder = c.enter_context(hold(out, {"filter": "c"}))
+        a.close()
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "command.json"]
+
+
 def test_a_folder_that_was_removed_meanwhile_is_made_again(tmp_path, monkeypatch):
     out = tmp_path / "out.parquet"
     mkdir = Path.mkdir
