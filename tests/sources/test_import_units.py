@@ -11,7 +11,8 @@ from raymat.data.readers import load_crystals
 from raymat.data.writers import write_crystals
 from raymat.errors import ConfigError, DataError
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
-from raymat.sources.files.units import ColumnUnit, conversion, parse_unit_options, split_header
+from raymat.sources.files.unit_text import conversion
+from raymat.sources.files.units import ColumnUnit, parse_unit_options, split_header
 
 MEV, LOG_KBAR = {"band_gap": "meV"}, {"log10_K_VRH": "log10(kbar)"}
 
@@ -52,6 +53,8 @@ def column(folder: Path, name: str) -> list[float]:
         ("K_VRH\nunits,Pa\nNaCl,7e9\nSi,3e8\n", {"K_VRH": "Pa"}, "K_VRH", [7.0, 0.3]),
         ("band_gap\nNaCl,500 meV\nSi,3 meV\n", MEV, "band_gap", [0.5, 0.003]),
         ("log10_K_VRH\nNaCl,3\nSi,2\n", LOG_KBAR, "log10_K_VRH", [2.0, 1.0]),
+        ("band_gap\nunits,meV (PBE)\nNaCl,500\nSi,3\n", MEV, "band_gap", [0.5, 0.003]),
+        ("K_VRH\nunits,N m^-2\nNaCl,7e9\nSi,3e8\n", {"K_VRH": "N m^-2"}, "K_VRH", [7.0, 0.3]),
         ("my gap (meV)\nNaCl,3\nSi,2\n", {}, "my gap (meV)", [3.0, 2.0]),
         ("log10(G_VRH)\nNaCl,3\nSi,2\n", {}, "log10(G_VRH)", [3.0, 2.0]),
     ],
@@ -72,8 +75,16 @@ def test_units_that_fit(
         ("formation_energy_per_atom (kJ/mol)\nSi,5\n", {}, "is in kJ/mol"),
         ("K_VRH (eV)\nSi,1\n", {}, "eV is no unit of a quantity in GPa"),
         ("formation_energy_per_atom (eV)\nSi,5\n", {}, "eV is no unit of a quantity in eV/atom"),
-        ("K_VRH (quux)\nSi,1\n", {}, "quux is no known unit; expected GPa"),
-        ("K_VRH (9^9^9^9)\nSi,1\n", {}, "is no known unit"),
+        ("K_VRH (quux)\nSi,1\n", {}, r"is in 'quux', no known unit; .* GPa; say it: --unit K_VRH"),
+        ("K_VRH (9^9^9^9)\nSi,1\n", {}, "no known unit"),
+        ("formation_energy_per_atom\nunits,kJ mol-1\nSi,5\n", {}, "is in kJ mol-1, raymat keeps"),
+        ("formation_energy_per_atom\nunits,meV per atom\nSi,5\n", {}, "=meV per atom' converts"),
+        ("band_gap\nSi,500 meV (PBE)\n", {}, r"is in 'meV \(PBE\)', no known unit"),
+        ("K_VRH\nunits,10 GPa\nSi,5\n", {}, "is in '10 GPa', no known unit"),
+        ("K_VRH\nunits,N m^-2\nSi,5\n", {}, r"is in N m\^-2, raymat keeps K_VRH in GPa"),
+        ("K_VRH\nunits,dyn/cm**2\nSi,5\n", {}, r"is in dyn/cm\*\*2, raymat keeps"),
+        ("K_VRH\nunits,as published by the authors\nSi,5\n", {}, "no known unit"),
+        ("poisson_ratio\nunits,-\nSi,0.3\n", {}, "no unit; say it: --unit poisson_ratio=1"),
         ("log10_K_VRH (GPa)\nSi,1\n", {}, "a logarithm and a plain number"),
         ("K_VRH (kbar)\nSi,1\n", {"K_VRH": "Pa"}, "is in kbar, but --unit says Pa"),
         ("band_gap\nSi,3.2 eV\nNaCl,500 meV\n", {}, "mixes units: '3.2 eV', '500 meV'; write"),
@@ -105,21 +116,72 @@ def test_crystals_and_rows_without_each_other(folder: Path) -> None:
     ]
 
 
-def test_metadata_of_a_parquet_file(tmp_path: Path, tiny_crystals: CrystalSet) -> None:
-    tiny_crystals.properties["K_VRH"] = [234.0, 83.0, 1.0, 2.0]
-    write_crystals(tiny_crystals, tmp_path / "a.parquet")
-    table = pq.read_table(tmp_path / "a.parquet")
-    for unit, words in (("kbar", "is in kbar"), ("as published, see README", None)):
-        at = table.schema.get_field_index("K_VRH")
-        field = table.schema.field(at).with_metadata({"unit": unit})
-        pq.write_table(table.cast(table.schema.set(at, field)), tmp_path / "b.parquet")
-        out = tmp_path / f"{len(unit)}.parquet"
-        request = ImportRequest(str(tmp_path / "b.parquet"), out, tmp_path / "r.csv")
-        if words:
-            with pytest.raises(DataError, match=words):
-                import_crystals(request)
-        else:
-            import_crystals(request)
+def with_metadata(path: Path, crystals: CrystalSet, name: str, unit: str) -> Path:
+    """Write crystals, a column of which says something of its unit."""
+    crystals.properties[name] = [234.0, 83.0, 1.0, 2.0]
+    write_crystals(crystals, path)
+    table = pq.read_table(path)
+    at = table.schema.get_field_index(name)
+    field = table.schema.field(at).with_metadata({"unit": unit})
+    pq.write_table(table.cast(table.schema.set(at, field)), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "words"),
+    [
+        ("K_VRH", "kbar", "is in kbar, raymat keeps"),
+        ("K_VRH", "GPa (VRH)", "is in 'GPa .VRH.', no known unit"),
+        ("K_VRH", "from the paper, in kbar", "no known unit"),
+        ("band_gap", "meV with the PBE functional", "no known unit"),
+        ("formation_energy_per_atom", "kJ per mol of formula units", "no known unit"),
+    ],
+)
+def test_metadata_that_is_refused_before_anything_is_parsed(
+    tmp_path: Path, tiny_crystals: CrystalSet, name: str, unit: str, words: str
+) -> None:
+    source = with_metadata(tmp_path / "a.parquet", tiny_crystals, name, unit)
+    events: list[object] = []
+    request = ImportRequest(str(source), tmp_path / "o.parquet", tmp_path / "r.csv")
+    with pytest.raises(DataError, match=words):
+        import_crystals(request, listeners=(events.append,))
+    assert events == [{"event": "opening"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "is_prose"),
+    [
+        ("K_VRH", "GPa", False),
+        ("K_VRH", "GPa as published, see README", True),
+        ("log10_K_VRH", "log10(GPa)", False),
+        ("formation_energy_per_atom", "eV/atom", False),
+        ("total_magnetization_per_fu", "mu_B", False),
+        ("total_magnetization_per_fu", "Bohr magneton per reduced formula unit", True),
+        ("poisson_ratio", "1", False),
+        ("mine", "furlongs", False),
+    ],
+)
+def test_metadata_that_passes(
+    tmp_path: Path, tiny_crystals: CrystalSet, name: str, unit: str, is_prose: bool
+) -> None:
+    source = with_metadata(tmp_path / "a.parquet", tiny_crystals, name, unit)
+    out = tmp_path / "o.parquet"
+    found = import_crystals(ImportRequest(str(source), out, tmp_path / "r.csv"))
+    assert load_crystals(str(out)).crystals.properties[name].tolist() == [234.0, 83.0, 1.0, 2.0]
+    taken = f"{source}: column '{name}' says of its unit '{unit}': taken as "
+    assert [note.startswith(taken) for note in found.notes] == [True] * is_prose
+
+
+@pytest.mark.parametrize("unit", ["kJ/mol", "kJ mol-1", "kJ mol^-1", "kJ·mol⁻¹", "kJ per mol"])
+def test_one_unit_in_many_spellings(unit: str) -> None:
+    factor, _ = conversion(unit, "eV/atom", where="x")
+    assert factor == pytest.approx(1 / 96.48533212331, rel=1e-12)  # eV in kJ/mol, CODATA 2018
+
+
+@pytest.mark.parametrize("unit", ["J/mol K", "2 GPa", "eV-", "a.u.", "", "eV**99", "GPa; kbar"])
+def test_what_is_no_unit(unit: str) -> None:
+    with pytest.raises(DataError, match=r"is no known unit|no unit of a quantity"):
+        conversion(unit, "GPa", where="x")
 
 
 @pytest.mark.parametrize(
@@ -137,9 +199,6 @@ def test_option_that_is_none(option: str, words: str) -> None:
 
 def test_conversions() -> None:
     assert conversion("nm", "Å", where="x") == (10.0, 0.0)
-    factor, offset = conversion("kJ/mol", "eV/atom", where="x")
-    assert factor == pytest.approx(1 / 96.48533212331, rel=1e-12)  # eV in kJ/mol, CODATA 2018
-    assert offset == 0.0
     assert split_header("K_VRH (GPa)") == ("K_VRH", "GPa")
     column = pa.chunked_array([[157, 3, None]])
     assert ColumnUnit("x", 0.1).apply(column).to_pylist() == [15.7, 0.3, None]

@@ -14,11 +14,13 @@ from raymat.data.readers import DataSource, TooManyRejectedError, refuse_empty
 from raymat.data.writers import write_rejected
 from raymat.errors import DataError, did_you_mean
 from raymat.sources.files.chunks import AUTO, Chunk
+from raymat.sources.files.columns import Columns
 from raymat.sources.files.join import (
     Survey,
     Writing,
     judge,
     plan,
+    plan_own,
     plan_table,
     refuse_too_many,
     survey,
@@ -126,6 +128,7 @@ def _check_early(source: ImportSource, table: PropertyTable | None, request: Imp
             raise DataError(f"--unit {name}=...: {request.source}: no column '{name}'{hint}")
     if request.target is not None and request.target not in names:
         find_column(own, request.target, where=request.source)
+    plan_own(map(str, own.columns), source, {}, request.units)
 
 
 def _parse(source: ImportSource, parts: PartFolder, workers: int, tell: Callable[..., None]) -> int:
@@ -168,7 +171,7 @@ def _join(
     writing = Writing(checked.reasons == "", is_single, target)
     write_rejected(rejected, request.rejected_out)
     write_joined(parts, n_parts, columns, writing, request.out)
-    return Imported(facts.counted(len(rejected)), rejected, _notes(source, table, found))
+    return Imported(facts.counted(len(rejected)), rejected, _notes(source, columns, found))
 
 
 def _reject(found: Survey, checked: Checked, request: ImportRequest) -> pd.DataFrame:
@@ -188,8 +191,9 @@ def _check_units(request: ImportRequest, planned: list[Any]) -> None:
             raise DataError(f"--unit {name}=...: {request.source}: no column '{name}'{hint}")
 
 
-def _notes(source: ImportSource, table: PropertyTable | None, found: Survey) -> list[str]:
-    notes = [source.note] if source.note else []
+def _notes(source: ImportSource, columns: Columns, found: Survey) -> list[str]:
+    notes = [note for note in (source.note, *(u.note for u in columns.units.values())) if note]
+    table = columns.table
     if table is not None:
         n_unknown = table.count_unknown(found.ids)
         n_without = int((table.ids.get_indexer(pd.Index(found.ids, dtype=object)) < 0).sum())

@@ -4,7 +4,7 @@ Two passes over the parts. The first keeps ids, reasons and the target, about 15
 second writes groups of rows. Structures are in memory a few parts at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from raymat.properties import find_property
 from raymat.sources.files.columns import Columns, join_types
 from raymat.sources.files.parts import IS_SINGLE, PREFIX, REASON, PartFolder
 from raymat.sources.files.property_table import PropertyTable
-from raymat.sources.files.units import collect_text_units, plan_columns, split_header
+from raymat.sources.files.units import ColumnUnit, collect_text_units, plan_columns, split_header
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,13 +99,32 @@ def plan(
         DataError: units or names do not fit.
     """
     types = join_types(found.schemas, source.name)
-    own = plan_columns(
-        types, declared=source.units, texts=found.texts, given=units, where=source.name
-    )
+    own = plan_own(types, source, found.texts, units)
     where = source.name if table is None else f"{source.name} and {table.path}"
     columns = Columns(types, own, table, plan_table(table, units))
     columns.check_names(where)
     return columns
+
+
+def plan_own(
+    names: Iterable[str],
+    source: "ImportSource",
+    texts: dict[str, dict[str, str]],
+    units: dict[str, str],
+) -> dict[str, ColumnUnit]:
+    """Decide about the columns of the source itself; `texts` are units within cells.
+
+    Raises:
+        DataError: units do not fit.
+    """
+    return plan_columns(
+        names,
+        declared=source.units,
+        texts=texts,
+        given=units,
+        where=source.name,
+        is_metadata=True,
+    )
 
 
 def plan_table(table: PropertyTable | None, units: dict[str, str]) -> dict[str, Any]:

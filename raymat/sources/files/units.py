@@ -1,16 +1,16 @@
 """Units of property columns: what a column says of itself, against what raymat keeps.
 
 A column says its unit in its name, ``K_VRH (kbar)``, in its values, ``500 meV``, in a row of units,
-or in a Parquet file's metadata. The unit of `raymat.properties` is taken as it is; any other is
-refused until ``--unit K_VRH=kbar`` asks for the conversion, for nobody should find out later that
-numbers were changed.
+or in a Parquet file's metadata. The unit of `raymat.properties` is taken as it is; any other, and
+what is not understood, is refused until ``--unit K_VRH=kbar`` says it, for nobody should find out
+later that numbers were changed, or were not.
 """
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +18,13 @@ from numpy.typing import NDArray
 
 from raymat.errors import ConfigError, DataError, did_you_mean
 from raymat.properties import PROPERTIES
+from raymat.sources.files.unit_text import conversion, is_prose_about, is_unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _HEADER = re.compile(r"(\S.*?)\s*[(\[](.+)[)\]]\s*")
 _VALUE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*")
-_LOG = re.compile(r"log10\((.+)\)")
-# Pint reads arithmetic as well: only products and small powers of names may reach it.
-_FACTOR = r"[A-Za-zÅµμ_%]+(?:\^-?\d)?"
-_UNIT = re.compile(rf"(?:{_FACTOR}|1)(?:\s*[*/·]\s*{_FACTOR})*")
 _CLOSE = 1e-9  # of a factor to a whole number, such as 10 kbar in a GPa
 
 
@@ -40,12 +37,14 @@ class ColumnUnit:
         factor: what values are multiplied with.
         offset: what is added afterwards: a logarithm's unit is changed so.
         is_text: whether values are words such as ``3.2 eV``.
+        note: what a user should know about it, "" for nothing.
     """
 
     name: str
     factor: float = 1.0
     offset: float = 0.0
     is_text: bool = False
+    note: str = ""
 
     def apply(self, column: "pa.ChunkedArray") -> "pa.ChunkedArray":
         """Give the numbers in raymat's unit; an untouched column as it is."""
@@ -97,6 +96,7 @@ def plan_columns(
     texts: Mapping[str, Mapping[str, str]],
     given: Mapping[str, str],
     where: str,
+    is_metadata: bool = False,
 ) -> dict[str, ColumnUnit]:
     """Decide how every column is brought into raymat's units.
 
@@ -106,6 +106,7 @@ def plan_columns(
         texts: column -> unit that follows numbers in its cells ("" for none) -> such a cell.
         given: property -> unit, from ``--unit``.
         where: the file, for a message.
+        is_metadata: whether `declared` is a Parquet file's metadata, which may be a sentence.
 
     Raises:
         DataError: a unit is unknown, another one than raymat's, or not the same throughout; two
@@ -114,16 +115,16 @@ def plan_columns(
     plans: dict[str, ColumnUnit] = {}
     for column in names:
         name, header = split_header(column)
-        found = header or declared.get(column, "")
         in_cells = texts.get(column, {})
+        found = header or declared.get(column, "")
         is_text = set(in_cells) not in (set(), {""})
+        at = f"{where}: column '{column}'"
+        note = "" if header or not is_metadata else _prose_note(name, found, given, at)
+        found = "" if note else found
         if is_text:
-            found = _unit_of_cells(in_cells, found, f"{where}: column '{column}'")
-        if name in PROPERTIES:
-            plan = _plan(name, found, given.get(name), f"{where}: column '{column}'", bool(header))
-            plans[column] = ColumnUnit(name, *plan, is_text=is_text)
-        else:
-            plans[column] = ColumnUnit(name)
+            found = _unit_of_cells(in_cells, found, at)
+        plan = _plan(name, found, given.get(name), at) if name in PROPERTIES else (1.0, 0.0)
+        plans[column] = ColumnUnit(name, *plan, is_text=is_text and name in PROPERTIES, note=note)
     _refuse_equal_names(plans, where)
     return plans
 
@@ -153,18 +154,28 @@ def _unit_of_cells(in_cells: Mapping[str, str], header: str, where: str) -> str:
     return next(iter(units))
 
 
-def _plan(
-    name: str, found: str, given: str | None, where: str, is_header: bool
-) -> tuple[float, float]:
+def _prose_note(name: str, found: str, given: Mapping[str, str], where: str) -> str:
+    """Say how metadata that is a sentence is taken, "" where it is a unit or should be one."""
+    if name not in PROPERTIES or not is_prose_about(found, PROPERTIES[name].unit):
+        return ""
+    unit = given.get(name) or PROPERTIES[name].unit or "a pure number"
+    return f"{where} says of its unit {found!r}: taken as {unit}"
+
+
+def _plan(name: str, found: str, given: str | None, where: str) -> tuple[float, float]:
     """Give factor and offset for a property that says `found` of itself ("" for nothing)."""
     wanted = PROPERTIES[name].unit
-    if found and not is_header and _UNIT.fullmatch(found) is None and not _LOG.fullmatch(found):
-        found = ""  # metadata in plain words
+    kept = f"raymat keeps {name} in {wanted or 'no unit'}"
+    if found != wanted and found and not is_unit(found):
+        if given is None:
+            ask = f"--unit {name}={'UNIT' if wanted else '1'}"
+            raise DataError(f"{where} is in {found!r}, no known unit; {kept}; say it: {ask}")
+        found = ""  # nobody knows what it is but the user, who has said so
     if given is None:
         if not found or conversion(found, wanted, where=where) == (1.0, 0.0):
             return 1.0, 0.0
-        kept = f"raymat keeps {name} in {wanted or 'no unit'}"
-        raise DataError(f"{where} is in {found}, {kept}; --unit {name}={found} converts it")
+        option = shlex.quote(f"{name}={found}")
+        raise DataError(f"{where} is in {found}, {kept}; --unit {option} converts it")
     if found and conversion(found, given, where=where) != (1.0, 0.0):
         raise DataError(f"{where} is in {found}, but --unit says {given}; leave one of them out")
     return conversion(given, wanted, where=where)
@@ -175,50 +186,3 @@ def _refuse_equal_names(plans: Mapping[str, ColumnUnit], where: str) -> None:
     equal = [name for name in names if names.count(name) > 1]
     if equal:
         raise DataError(f"{where}: {names.count(equal[0])} columns are '{equal[0]}'; keep one")
-
-
-def conversion(found: str, wanted: str, *, where: str) -> tuple[float, float]:
-    """Give factor and offset that turn values in one unit into another.
-
-    A mole counts atoms here, so that kJ/mol can be eV/atom.
-
-    Raises:
-        DataError: no such unit, or one of another quantity.
-    """
-    if found == wanted:
-        return 1.0, 0.0
-    logs = [_LOG.fullmatch(unit) for unit in (found, wanted)]
-    if logs[0] and logs[1]:
-        return 1.0, math.log10(_factor(logs[0][1], logs[1][1], where))
-    if logs[0] or logs[1]:
-        raise DataError(f"{where}: {found} and {wanted} are a logarithm and a plain number")
-    return _factor(found, wanted, where), 0.0
-
-
-def _factor(found: str, wanted: str, where: str) -> float:
-    import pint
-
-    try:
-        factor = float(_parse(found).to(_parse(wanted)).magnitude)
-    except pint.DimensionalityError:
-        raise DataError(f"{where}: {found} is no unit of a quantity in {wanted}") from None
-    except (pint.UndefinedUnitError, ValueError):
-        raise DataError(f"{where}: {found} is no known unit; expected {wanted}") from None
-    nearest = round(factor)
-    return float(nearest) if abs(nearest - factor) < _CLOSE * factor else factor
-
-
-def _parse(unit: str) -> Any:
-    if unit and not _UNIT.fullmatch(unit):
-        raise ValueError(unit)
-    return _registry().Quantity(1.0, "" if unit == "1" else unit)
-
-
-@cache
-def _registry() -> Any:
-    import pint
-
-    registry: Any = pint.UnitRegistry()
-    registry.define("atom = 1/6.02214076e23 mol")
-    registry.define("@alias hartree = Ha")
-    return registry
