@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from raymat.errors import DataError
 from raymat.sources.files.formats import is_hidden
@@ -30,6 +30,16 @@ MEMBER_LIMIT = 16 << 30
 """Bytes that one member may expand to."""
 TOTAL_LIMIT = 256 << 30
 """Bytes that an archive may expand to."""
+HEADER_LIMIT = 1 << 20
+"""Bytes of one member's long name or further facts in a tar."""
+
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 _OPENERS: dict[str, Callable[..., Any]] = {
     ".gz": gzip.open,
@@ -157,8 +167,23 @@ def _zip_problem(info: zipfile.ZipInfo) -> str:
     return path_problem(info.orig_filename)
 
 
+class _Header(tarfile.TarInfo):
+    """A tar's header; the standard library reads what describes a member whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _HEADERS and found.size > HEADER_LIMIT:
+            problem = f"expands too far: the header of a member has {found.size:,} bytes"
+            raise ExpandsTooFarError(problem)
+        return found
+
+
 def _iter_tar(path: Path) -> Iterator[Entry]:
-    with _expanded(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+    with (
+        _expanded(path) as stream,
+        tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive,
+    ):
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # a million would be kept
             if not info.isdir():
