@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from raymat.data.builtin import BUILTIN
 from raymat.data.checks import Checked, check_rows, kind_of
@@ -96,15 +97,10 @@ def load_crystals(
     raw, facts = _read(source, target)
     refuse_empty(len(raw), source)
     checked = check_rows(raw, target, where=source)
-    usable = checked.usable
     rejected = list_rejected(raw, checked)
-    if len(rejected) > max_rejected * len(raw) or not len(usable):
-        raise TooManyRejectedError(
-            rejection_letter(source, reason_counts(rejected), len(raw), max_rejected),
-            rejected=rejected,
-        )
+    refuse_too_many(rejected, len(raw), source=source, max_rejected=max_rejected)
     return LoadedData(
-        crystals=raw.select(usable, checked.properties),
+        crystals=raw.select(checked.usable, checked.properties),
         rejected=rejected,
         source=facts.counted(len(rejected)),
     )
@@ -112,10 +108,34 @@ def load_crystals(
 
 def list_rejected(raw: RawCrystals, checked: Checked) -> pd.DataFrame:
     """Give ``material_id``, ``reason`` of the unusable rows, in source order."""
-    is_rejected = checked.reasons != ""
-    return pd.DataFrame(
-        {"material_id": raw.material_ids[is_rejected], "reason": checked.reasons[is_rejected]}
-    )
+    return rejected_rows(raw.material_ids, checked.reasons)
+
+
+def rejected_rows(ids: NDArray[np.object_], reasons: NDArray[np.object_]) -> pd.DataFrame:
+    """Give ``material_id``, ``reason`` of the rows that have a reason, in their order."""
+    is_rejected = reasons != ""
+    return pd.DataFrame({"material_id": ids[is_rejected], "reason": reasons[is_rejected]})
+
+
+def refuse_too_many(
+    rejected: pd.DataFrame,
+    n_rows: int,
+    *,
+    source: str,
+    max_rejected: float,
+    listed: str | None = None,
+) -> None:
+    """Refuse a source of `n_rows` rows, of which too many or all cannot be used.
+
+    `listed` says what lists them, where `raymat data check` is not what does.
+
+    Raises:
+        TooManyRejectedError: as it says.
+    """
+    if max_rejected * n_rows < len(rejected) or len(rejected) == n_rows:
+        reasons = reason_counts(rejected)
+        letter = rejection_letter(source, reasons, n_rows, max_rejected, listed=listed)
+        raise TooManyRejectedError(letter, rejected=rejected)
 
 
 def reason_counts(rejected: pd.DataFrame) -> dict[str, int]:
@@ -212,7 +232,8 @@ def rejection_letter(
     counted = f"{n_rejected:,} of {n_rows:,} rows cannot be used"
     why = "; ".join(f"{kind} ({n})" for kind, n in list(reasons.items())[:3])
     if n_rejected == n_rows:
-        return f"{source}: none of the rows can be used: {counted}: {why}"
+        advice = f"; {listed}" if listed else ""
+        return f"{source}: none of the rows can be used: {counted}: {why}{advice}"
     limit = f"more than --max-rejected {max_rejected:g}"
     advice = listed or f"`raymat data check {source}` lists them"
     return f"{source}: {counted} ({limit}): {why}; {advice}; mend them, or raise --max-rejected"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from raymat.data.checks import Checked, find_column
 from raymat.data.limits import MAX_REJECTED
-from raymat.data.readers import DataSource, TooManyRejectedError, refuse_empty
+from raymat.data.readers import DataSource, refuse_empty, refuse_too_many, rejected_rows
 from raymat.data.writers import write_rejected
 from raymat.errors import DataError, did_you_mean
 from raymat.sources.files.chunks import AUTO, Chunk
@@ -22,7 +22,6 @@ from raymat.sources.files.join import (
     plan,
     plan_own,
     plan_table,
-    refuse_too_many,
     survey,
     write_joined,
 )
@@ -169,18 +168,26 @@ def _join(
     target = None if values is None or request.target is None else (request.target, values)
     is_single = bool(np.all(np.array(found.is_single)[checked.usable]))
     writing = Writing(checked.reasons == "", is_single, target)
-    write_rejected(rejected, request.rejected_out)
     write_joined(parts, n_parts, columns, writing, request.out)
     return Imported(facts.counted(len(rejected)), rejected, _notes(source, columns, found))
 
 
 def _reject(found: Survey, checked: Checked, request: ImportRequest) -> pd.DataFrame:
-    advice = f"{request.rejected_out} lists them"
-    try:
-        return refuse_too_many(found, checked, request.source, request.max_rejected, advice)
-    except TooManyRejectedError as error:
-        write_rejected(error.rejected, request.rejected_out)
-        raise
+    """Write the list of the rejected rows and give it, however many they are.
+
+    Raises:
+        TooManyRejectedError: they are too many.
+    """
+    rejected = rejected_rows(np.array(found.ids, dtype=object), checked.reasons)
+    write_rejected(rejected, request.rejected_out)
+    refuse_too_many(
+        rejected,
+        len(found.ids),
+        source=request.source,
+        max_rejected=request.max_rejected,
+        listed=f"{request.rejected_out} lists them",
+    )
+    return rejected
 
 
 def _check_units(request: ImportRequest, planned: list[Any]) -> None:

@@ -23,7 +23,6 @@ from raymat.data.checks import (
     text_problem,
 )
 from raymat.data.raw import ID_COLUMN
-from raymat.data.readers import TooManyRejectedError, reason_counts, rejection_letter
 from raymat.data.writers import atomic_file, layout_field
 from raymat.properties import find_property
 from raymat.sources.files.columns import Columns, join_types
@@ -168,25 +167,6 @@ def judge(
         add_reasons(reasons, target_reasons(column, values, find_property(target)))
     reject_duplicates(reasons, np.array(found.ids, dtype=object), frozenset())
     return Checked(reasons, pd.DataFrame()), values
-
-
-def refuse_too_many(
-    found: Survey, checked: Checked, source: str, max_rejected: float, advice: str
-) -> pd.DataFrame:
-    """Give the rejected rows.
-
-    Raises:
-        TooManyRejectedError: they are too many.
-    """
-    is_bad = checked.reasons != ""
-    ids = np.array(found.ids, dtype=object)[is_bad]
-    rejected = pd.DataFrame({"material_id": ids, "reason": checked.reasons[is_bad]})
-    if len(rejected) > max_rejected * len(found.ids) or not len(checked.usable):
-        reasons = reason_counts(rejected)
-        letter = rejection_letter(source, reasons, len(found.ids), max_rejected, listed=advice)
-        letter += "" if len(checked.usable) else f"; {advice}"
-        raise TooManyRejectedError(letter, rejected=rejected)
-    return rejected
 
 
 @dataclass(frozen=True)
