@@ -113,12 +113,14 @@ def import_(
 @contextmanager
 def _interruptible(out: Path) -> Iterator[None]:
     """On Ctrl-C or SIGTERM say that the same command goes on, and exit 130."""
+    from raymat.sources.partial_folder import partial_folder
+
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
-        parts = out.with_name(f"{out.name}.partial")
+        parts = partial_folder(out)
         kept = f"; {parts} keeps what is parsed: the same command goes on" if parts.exists() else ""
         sys.stderr.write(f"interrupted{kept}\n")
         raise typer.Exit(_INTERRUPTED) from None

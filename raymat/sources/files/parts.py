@@ -1,6 +1,6 @@
 """Finished parts of an import, beside its output: what a killed import leaves to the next.
 
-``OUT.parquet.partial/`` holds ``source.json``, which says what is imported, and one file for each
+``OUT.parquet.partial/`` holds ``command.json``, which says what is imported, and one file for each
 chunk that was parsed. A file appears whole or not at all: any instant is as good to be killed at.
 """
 

@@ -56,7 +56,7 @@ class ImportSource:
         name: as the user gave it.
         facts: what tells it from another source; parts of an import belong to them.
         chunks: gives its rows in order, the same whenever it is called.
-        n_items: files or rows, None where only reading will tell.
+        n_items: files or rows.
         items: what they are, for a message.
         describe: describes it, given its number of rows.
         note: what is passed over, "" for nothing.
@@ -67,7 +67,7 @@ class ImportSource:
     name: str
     facts: Mapping[str, str]
     chunks: Callable[[], Iterator[Chunk]]
-    n_items: int | None
+    n_items: int
     items: str
     describe: Callable[[int], SourceFacts]
     note: str = ""
