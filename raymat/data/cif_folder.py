@@ -14,7 +14,8 @@ from raymat.data.structure_parser import parse_cif, quiet_pymatgen
 from raymat.data.table_reader import read_csv_table
 from raymat.errors import DataError
 
-_LIST = "id_prop.csv"
+LIST = "id_prop.csv"
+"""The file of a folder that names its crystals."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CifFolder:
 
     def sha256(self) -> str:
         """Hash ``id_prop.csv``, where there is one, and the files in the order of the rows."""
-        digest = hashlib.sha256((self.path / _LIST).read_bytes() if self.has_list else b"")
+        digest = hashlib.sha256((self.path / LIST).read_bytes() if self.has_list else b"")
         for name in self.files:
             content = read_bytes_of(self.path / name)
             if isinstance(content, bytes):
@@ -71,8 +72,8 @@ def open_listed_folder(folder: Path, target: str | None) -> CifFolder:
     if not _has_list(folder):
         n_cif = len(_cif_names(folder))
         found = f"{n_cif} CIF files" if n_cif else "no CIF files either"
-        raise DataError(f"{folder}: no {_LIST} in this folder ({found}); write lines 'id,y'")
-    rows = read_list(folder / _LIST, target)
+        raise DataError(f"{folder}: no {LIST} in this folder ({found}); write lines 'id,y'")
+    rows = read_list(folder / LIST, target)
     files = [f"{name}.cif" for name in rows.material_ids]
     return CifFolder(
         path=folder,
@@ -117,7 +118,7 @@ def read_list(path: Path, target: str | None, content: bytes | None = None) -> L
 
 def header_problem(file: str) -> str:
     """Give the reason of a first line that names columns, and so has no file."""
-    return f"header line: no file {file}; the first line looks like a header, and {_LIST} has none"
+    return f"header line: no file {file}; the first line looks like a header, and {LIST} has none"
 
 
 def open_folder(folder: Path) -> CifFolder:
@@ -143,7 +144,7 @@ def open_folder(folder: Path) -> CifFolder:
 
 
 def _has_list(folder: Path) -> bool:
-    return (folder / _LIST).is_file()
+    return (folder / LIST).is_file()
 
 
 def _cif_names(folder: Path) -> list[str]:

@@ -7,13 +7,15 @@ import stat
 import tarfile
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from raymat.data.crystals import CrystalSet
-from raymat.data.readers import load_crystals
+from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.errors import DataError
 from raymat.sources.files import archives
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
@@ -82,6 +84,26 @@ def test_list_of_an_archive_names_files_that_are_not_there(tmp_path: Path, folde
     assert reasons(found) == {"gone": "unreadable CIF: no file gone.cif"}
 
 
+@pytest.mark.parametrize("n_blocks", [1, 2])
+@pytest.mark.parametrize("ending", ["zip", "tar.gz"])
+def test_listed_member_longer_than_a_worker_is_given(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, ending: str, n_blocks: int
+) -> None:
+    run(folder, tmp_path / "folder.parquet")
+    for path in folder.glob("*.cif"):
+        path.write_text(path.read_text() * n_blocks)
+    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", 100)
+    monkeypatch.setattr("raymat.sources.files.documents._SECTION", 100)
+    packed, out = pack(folder, ending, root=True), tmp_path / "packed.parquet"
+    if n_blocks == 1:
+        run(packed, out)
+        one, other = by_id(tmp_path / "folder.parquet"), by_id(out)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    else:
+        with pytest.raises(TooManyRejectedError, match=r": several structures \(12\); .* lists"):
+            run(packed, out)
+
+
 def write_tar(path: Path, members: list[tarfile.TarInfo], good: Path) -> Path:
     with tarfile.open(path, "w") as archive:
         for member in members:
@@ -106,6 +128,8 @@ def test_tar_that_reaches_out_of_itself(tmp_path: Path, folder: Path) -> None:
         member("hard.cif", tarfile.LNKTYPE),
         member("pipe.cif", tarfile.FIFOTYPE),
         member("disk.cif", tarfile.BLKTYPE),
+        member("null", tarfile.CHRTYPE),
+        member("notes", tarfile.SYMTYPE),
         member("inner.zip"),
         member("notes.txt"),
     ]
@@ -115,7 +139,7 @@ def test_tar_that_reaches_out_of_itself(tmp_path: Path, folder: Path) -> None:
     assert kinds["../evil.cif"] == "unsafe member: its path leaves the archive"
     assert kinds["/etc/evil.cif"] == "unsafe member: an absolute path"
     assert kinds["a/../../evil.txt"] == "unsafe member: its path leaves the archive"
-    for name in ("link.cif", "hard.cif", "pipe.cif", "disk.cif"):
+    for name in ("link.cif", "hard.cif", "pipe.cif", "disk.cif", "null", "notes"):
         assert kinds[name] == "unsafe member: a link or device, not a file"
     assert kinds["inner.zip"].startswith("nested archive: not opened")
     assert found.source.n_used == 1
@@ -191,15 +215,33 @@ def test_tar_bomb_ends_before_it_fills_the_memory(tmp_path: Path, mode: str) -> 
     tracemalloc.stop()
 
 
-def test_tar_whose_long_name_is_the_bomb(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
+)
+@pytest.mark.parametrize("opened", [open, lzma.open])
+def test_tar_whose_long_name_is_the_bomb(
+    tmp_path: Path, kind: bytes, opened: Callable[..., Any]
+) -> None:
     """tarfile reads long names and extended headers whole, as long as they say they are."""
     info = tarfile.TarInfo("././@LongLink")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, BOMB
-    path = tmp_path / "name.tar.xz"
-    with lzma.open(path, "wb") as file:
+    info.type, info.size = kind, BOMB
+    path = tmp_path / ("name.tar" if opened is open else "name.tar.xz")
+    with opened(path, "wb") as file:
         file.write(info.tobuf(tarfile.GNU_FORMAT) + b"a" * BOMB)
-    with pytest.raises(DataError, match="expands too far"):
+    tracemalloc.start()
+    with pytest.raises(DataError, match="expands too far: the header of a member has 67,108,864"):
         run(path, tmp_path / "o.parquet")
+    assert tracemalloc.get_traced_memory()[1] < MODEST
+    tracemalloc.stop()
+
+
+def test_tar_with_long_names_and_further_facts(tmp_path: Path, folder: Path) -> None:
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        path = tmp_path / f"{form}.tar"
+        with tarfile.open(path, "w", format=form) as archive:
+            archive.add(next(folder.glob("*.cif")), "deep/" * 60 + "Ä.cif")
+        found = run(path, tmp_path / f"{form}.parquet", ids="path")
+        assert found.source.n_used == 1
 
 
 def test_sparse_member_is_not_expanded(tmp_path: Path) -> None:

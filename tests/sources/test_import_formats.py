@@ -116,13 +116,39 @@ def test_cif_of_many_blocks(
     assert_same(imported(tmp_path / "all.cif", tmp_path / "o.parquet"), tiny_crystals)
 
 
+@pytest.mark.parametrize("whole", [1 << 20, 100])
 def test_cif_with_a_block_of_remarks_is_called_after_its_file(
-    tmp_path: Path, tiny_crystals: CrystalSet
+    tmp_path: Path, tiny_crystals: CrystalSet, monkeypatch: pytest.MonkeyPatch, whole: int
 ) -> None:
+    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", whole)
     text = str(tiny_crystals[0].to_structure().to(fmt="cif"))
     (tmp_path / "mine.cif").write_text(f"data_global\n_publ_author_name 'nobody'\n{text}")
     found = imported(tmp_path / "mine.cif", tmp_path / "o.parquet")
     assert found.material_ids.tolist() == ["mine"]
+
+
+@pytest.mark.parametrize("section", [1 << 20, 100])
+@pytest.mark.parametrize("whole", [1 << 20, 100])
+def test_file_of_one_structure_is_called_after_itself_however_long(
+    tmp_path: Path,
+    tiny_crystals: CrystalSet,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: int,
+    section: int,
+) -> None:
+    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", whole)
+    monkeypatch.setattr("raymat.sources.files.documents._SECTION", section)
+    folder = tmp_path / "s"
+    folder.mkdir()
+    write_cif(tiny_crystals[0], folder / "mine.cif")
+    ase.io.write(folder / "frame.xyz", to_atoms(tiny_crystals[1]), format="extxyz")
+    ase.io.write(folder / "two.xyz", [to_atoms(tiny_crystals[1])] * 2, format="extxyz")
+    (folder / "words.xyz").write_text("no number of atoms\n" * 10)
+    (folder / "remarks.cif").write_text("data_global\n_publ_author_name 'nobody'\n" * 10)
+    found = run(folder, tmp_path / "o.parquet", max_rejected=1.0)
+    ids = load_crystals(str(tmp_path / "o.parquet")).crystals.material_ids
+    assert sorted(ids) == ["frame", "mine", "two-0", "two-1"]
+    assert found.rejected["material_id"].tolist() == ["remarks", "words"]
 
 
 def write_database(path: Path, crystals: CrystalSet) -> Path:

@@ -21,6 +21,7 @@ from raymat.data.writers import write_crystals
 from raymat.errors import DataError, RunError
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
 from raymat.sources.files.parts import open_parts
+from raymat.sources.files.split import TEXT_LIMIT
 from raymat.sources.partial_folder import partial_folder
 
 N_FILES = 1300  # three chunks
@@ -102,6 +103,18 @@ def test_listed_file_of_another_format(tmp_path: Path, tiny_crystals: CrystalSet
     tiny_crystals[1].to_structure().to(str(folder / "Si.vasp"), fmt="poscar")
     found = run(folder, tmp_path / "o.parquet", max_rejected=0.5)
     assert found.rejected["material_id"].tolist() == ["gone", "NaCl"]
+
+
+def test_listed_file_too_long_or_no_file(tmp_path: Path, tiny_crystals: CrystalSet) -> None:
+    folder = write_list(tmp_path / "listed", tiny_crystals, broken=1)
+    with (folder / "Si.cif").open("ab") as file:
+        file.truncate(TEXT_LIMIT + 1)
+    (folder / "SrTiO3.cif").unlink()
+    (folder / "SrTiO3.cif").symlink_to("/dev/null")
+    found = run(folder, tmp_path / "o.parquet", max_rejected=1.0)
+    reasons = dict(zip(found.rejected["material_id"], found.rejected["reason"], strict=True))
+    assert reasons["Si"] == "too large: the file has more than 16 MiB"
+    assert reasons["SrTiO3"] == "not a file: a device or pipe"
 
 
 @pytest.fixture(scope="module")

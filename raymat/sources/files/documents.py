@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from raymat.data.cif_folder import LIST
 from raymat.errors import DataError
 from raymat.sources.files.archives import READ_ERRORS, Entry, expand_gzip, iter_archive
 from raymat.sources.files.formats import (
@@ -35,7 +36,6 @@ from raymat.sources.files.split import (
     too_large,
 )
 
-LIST = "id_prop.csv"
 _WHOLE = 1 << 20  # bytes of a file that a worker is given whole
 _SECTION = 1 << 20  # bytes of structures that it is given of a longer one
 _SHOWN = 3  # names in a message
@@ -52,7 +52,7 @@ class Document:
         kind: format.
         content: its bytes, or the file to read them from.
         problem: why it cannot be parsed, else "".
-        first: number of its first structure if it is a section of a longer file, else None.
+        first: number of its first structure if it is a section of a file with several, else None.
         row: row of ``id_prop.csv`` that names it, if there is such a list.
     """
 
@@ -120,8 +120,7 @@ class Contents:
 
 def is_wanted(entry: Entry) -> bool:
     """Say whether a file becomes rows: it holds crystals, or must be refused aloud."""
-    is_unsafe = bool(entry.problem) and "link" not in entry.problem
-    return format_of(entry.path) is not None or is_packed(entry.path) or is_unsafe
+    return bool(entry.problem) or format_of(entry.path) is not None or is_packed(entry.path)
 
 
 def list_contents(entries: Iterable[Entry]) -> Contents:
@@ -224,22 +223,24 @@ def _read_stream(stream: IO[bytes], blank: Document) -> Iterator[Document]:
 
 
 def _sections(stream: Lines, blank: Document) -> Iterator[Document]:
-    first, texts, size = 0, list[bytes](), 0
+    """Give a long file in sections; one that holds a single structure as a short file."""
+    start, texts, size, problem = 0, list[bytes](), 0, ""
     try:
         for text in _split(stream, blank.kind):
+            if size >= _SECTION:
+                yield replace(blank, content=b"".join(texts), first=start)
+                start, texts, size = start + len(texts), [], 0
             texts.append(text)
             size += len(text)
-            if size >= _SECTION:
-                yield replace(blank, content=b"".join(texts), first=first)
-                first, texts, size = first + len(texts), [], 0
     except SplitError as cause:
         problem = str(cause)
-    else:
-        problem = ""
+    n_found = start + len(texts)
     if texts:
-        yield replace(blank, content=b"".join(texts), first=first)
-    if problem:
-        yield replace(blank, problem=problem, first=first + len(texts))
+        is_single = n_found == 1 and not problem
+        yield replace(blank, content=b"".join(texts), first=None if is_single else start)
+    if problem or not n_found:
+        problem = problem or "structure is missing: the file holds none"
+        yield replace(blank, problem=problem, first=n_found or None)
 
 
 def _split(stream: Lines, kind: Format) -> Iterator[bytes]:

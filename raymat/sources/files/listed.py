@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from raymat.data.cif_folder import CifFolder, header_problem, read_list
+from raymat.data.cif_folder import LIST, CifFolder, header_problem, read_list
 from raymat.errors import DataError
 from raymat.sources.files.archives import Entry
-from raymat.sources.files.documents import LIST, Document, iter_documents
+from raymat.sources.files.documents import Document, entry_of, iter_documents
 from raymat.sources.files.formats import Format, format_of, id_of
+from raymat.sources.files.split import TEXT_LIMIT, too_large
 
 NO_ROW = -1  # of a document that the list does not name
 _LIST_LIMIT = 1 << 30  # bytes; ten million lines
@@ -27,7 +28,8 @@ def listed_documents(folder: CifFolder) -> Iterator[Document]:
     others = {id_of(name): name for name in names if format_of(name) and not name.endswith(".gz")}
     for row, name in enumerate(folder.files):
         file = name if name in known else others.get(str(folder.material_ids[row]), name)
-        problem = header_problem(name) if folder.has_header and row == 0 else ""
+        is_header = folder.has_header and row == 0
+        problem = header_problem(name) if is_header else _problem(folder.path / file)
         yield Document(
             id=str(folder.material_ids[row]),
             path=file,
@@ -36,6 +38,13 @@ def listed_documents(folder: CifFolder) -> Iterator[Document]:
             problem=problem,
             row=row,
         )
+
+
+def _problem(file: Path) -> str:
+    """Say why a file must not be read, "" where it may be, or is missing."""
+    entry = entry_of(file, file.name)
+    is_long = entry.size > TEXT_LIMIT
+    return entry.problem or (too_large("the file", TEXT_LIMIT) if is_long else "")
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,8 @@ def archive_documents(entries: Iterable[Entry], listed: ArchiveList) -> Iterator
     """
     missing = dict.fromkeys(listed.rows)
     for document in iter_documents(e for e in entries if e.problem or _is_listed(e, listed)):
+        if document.first:
+            continue  # the first section has said that there are several
         name = id_of(document.path)
         if name not in listed.rows:
             yield replace(document, row=NO_ROW)
