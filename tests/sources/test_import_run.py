@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from ase import Atoms
 from conftest import make_crystal
 
-from raymat.data.crystals import CrystalSet
+from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.data.writers import write_crystals
 from raymat.errors import DataError, RunError
@@ -31,6 +33,11 @@ def run(source: Path | str, out: Path, **options: object) -> Imported:
     """Import in this process, or with workers."""
     rejected = out.with_name(f"{out.stem}-rejected.csv")
     return import_crystals(ImportRequest(str(source), out, rejected, **options))  # type: ignore[arg-type]
+
+
+def to_atoms(crystal: Crystal) -> Atoms:
+    places = crystal.frac_coords
+    return Atoms(crystal.atomic_numbers, scaled_positions=places, cell=crystal.lattice, pbc=True)
 
 
 def write_list(folder: Path, crystals: CrystalSet, *, broken: int) -> Path:
@@ -263,11 +270,14 @@ def test_damaged_part_is_named(tmp_path: Path, twelve_crystals: CrystalSet) -> N
     assert run(source, out).source.n_used == 12
 
 
-def test_folder_that_changes_meanwhile(tmp_path: Path, many: Path) -> None:
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_folder_that_changes_meanwhile(tmp_path: Path, many: Path, is_listed: bool) -> None:
     folder = tmp_path / "few"
     folder.mkdir()
     for path in sorted(many.glob("c0000*.cif"))[:3]:
         shutil.copy(path, folder)
+    if is_listed:
+        (folder / "id_prop.csv").write_text("c00000,1\nc00001,2\n")
     request = ImportRequest(str(folder), tmp_path / "o.parquet", tmp_path / "r.csv")
 
     def disturb(event: dict[str, object]) -> None:
@@ -277,6 +287,29 @@ def test_folder_that_changes_meanwhile(tmp_path: Path, many: Path) -> None:
     with pytest.raises(DataError, match="files changed while they were read; run the same"):
         import_crystals(request, listeners=(disturb,))
     assert not (tmp_path / "o.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.db", "a.xyz"])
+def test_file_that_changes_meanwhile(
+    tmp_path: Path, twelve_crystals: CrystalSet, name: str
+) -> None:
+    source, out = tmp_path / name, tmp_path / "o.parquet"
+    if name == "a.parquet":
+        write_crystals(twelve_crystals, source)
+    else:
+        ase.io.write(source, [to_atoms(twelve_crystals[0])] * 2)
+    request = ImportRequest(str(source), out, tmp_path / "r.csv")
+
+    def disturb(event: dict[str, object]) -> None:
+        if event["event"] == "joining":
+            os.utime(source, ns=(0, source.stat().st_mtime_ns + 1_000_000))
+
+    with pytest.raises(DataError, match=f"{name}: the file changed while it was read; run the"):
+        import_crystals(request, listeners=(disturb,))
+    assert not out.exists()
+    assert not (tmp_path / "r.csv").exists()
+    assert not partial_folder(out).exists()  # so that the same command can be run again
+    assert import_crystals(request).source.n_rejected == 0
 
 
 @pytest.mark.data

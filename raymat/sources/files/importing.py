@@ -29,6 +29,7 @@ from raymat.sources.files.parts import PartFolder, open_parts
 from raymat.sources.files.pool import parse_all, start_server
 from raymat.sources.files.property_table import PropertyTable, read_property_table
 from raymat.sources.files.source import ImportSource, open_import
+from raymat.sources.files.unchanged import SourceChangedError
 from raymat.sources.files.units import split_header
 
 Listener = Callable[[dict[str, Any]], None]
@@ -101,7 +102,11 @@ def import_crystals(request: ImportRequest, *, listeners: tuple[Listener, ...] =
     with open_parts(request.out, dict(source.facts)) as parts:
         n_parts = _parse(source, parts, request.workers, tell)
         tell(event="joining")
-        imported = _join(source, table, parts, n_parts, request)
+        try:
+            imported = _join(source, table, parts, n_parts, request)
+        except SourceChangedError:
+            parts.remove()  # nobody knows which of them are of the source as it is now
+            raise
         parts.remove()
     return imported
 
@@ -163,8 +168,8 @@ def _join(
     columns = plan(found, source, table, request.units)
     _check_units(request, [*columns.units.values(), *columns.table_units.values()])
     checked, values = judge(found, columns, parts, n_parts, request.target, source.name)
-    rejected = _reject(found, checked, request)
     facts = source.describe(len(found.ids))
+    rejected = _reject(found, checked, request)
     target = None if values is None or request.target is None else (request.target, values)
     is_single = bool(np.all(np.array(found.is_single)[checked.usable]))
     writing = Writing(checked.reasons == "", is_single, target)

@@ -1,10 +1,7 @@
 """Any source that can be imported, as chunks: tables, folders, archives, databases, files."""
 
-import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,10 +12,8 @@ import pandas as pd
 from raymat.data.builtin import BUILTIN
 from raymat.data.cif_folder import open_listed_folder
 from raymat.data.readers import (
-    DATA_ENDINGS,
     SourceFacts,
     facts_of_builtin,
-    facts_of_folder,
     find_ending,
     hash_file,
 )
@@ -28,13 +23,12 @@ from raymat.sources.files.ase_database import cut_json, cut_numbers, is_json_dat
 from raymat.sources.files.chunks import AUTO, SIZE, Chunk, chunk_documents, say_rows
 from raymat.sources.files.documents import (
     Contents,
-    is_wanted,
     iter_documents,
     iter_entries,
     list_contents,
     refuse_nothing,
 )
-from raymat.sources.files.formats import ARCHIVES, KNOWN, format_of, id_of, is_archive
+from raymat.sources.files.formats import ARCHIVES, KNOWN, format_of, is_archive
 from raymat.sources.files.listed import (
     archive_documents,
     choose_list,
@@ -44,6 +38,12 @@ from raymat.sources.files.listed import (
     refuse_deeper_list,
 )
 from raymat.sources.files.tables import open_table
+from raymat.sources.files.unchanged import (
+    Listing,
+    WatchedFile,
+    describe_folder,
+    describe_listed,
+)
 
 _STRUCTURE_JSON = re.compile(rb'\s*\[?\s*\{\s*"(?:@module|@class|lattice|sites|charge)"')
 
@@ -93,11 +93,12 @@ def open_import(source: str, *, target: str | None = None, ids: str = AUTO) -> I
     if path.is_dir():
         return _open_folder(source, path, target, ids)
     kind = _kind_of_file(path)
+    file = WatchedFile.look(path)
     if kind == "table":
-        return _of_file(source, path, ids, open_table(path, ids))
+        return _of_file(source, file, ids, open_table(path, ids))
     if kind == "ase":
-        return _open_database(source, path, ids)
-    return _open_collection(source, path, target, ids)
+        return _open_database(source, file, ids)
+    return _open_collection(source, file, target, ids)
 
 
 def _kind_of_file(path: Path) -> str:
@@ -148,21 +149,22 @@ def _same(raw: Any) -> Any:
     return raw
 
 
-def _of_file(source: str, path: Path, ids: str, opened: Any) -> ImportSource:
-    digest = hash_file(path)
+def _of_file(source: str, file: WatchedFile, ids: str, opened: Any) -> ImportSource:
+    digest = hash_file(file.path)
     return ImportSource(
         name=source,
         facts={"sha256": digest, "ids": ids},
         chunks=opened.chunks,
         n_items=opened.n_rows,
         items="rows",
-        describe=partial(_describe, path, digest),
+        describe=partial(file.describe, digest),
         columns=opened.columns,
         units=opened.units,
     )
 
 
-def _open_database(source: str, path: Path, ids: str) -> ImportSource:
+def _open_database(source: str, file: WatchedFile, ids: str) -> ImportSource:
+    path = file.path
     digest = hash_file(path)
     if path.name.lower().endswith(".db"):
         numbers = list_numbers(path)
@@ -172,16 +174,17 @@ def _open_database(source: str, path: Path, ids: str) -> ImportSource:
         chunks, n_rows = partial(iter, cut), sum(chunk.n_items for chunk in cut)
     return ImportSource(
         source, {"sha256": digest, "ids": ids}, chunks, n_rows, "rows",
-        partial(_describe, path, digest),
+        partial(file.describe, digest),
     )  # fmt: skip
 
 
-def _open_collection(source: str, path: Path, target: str | None, ids: str) -> ImportSource:
+def _open_collection(source: str, file: WatchedFile, target: str | None, ids: str) -> ImportSource:
     """Open an archive, or a file with crystals itself."""
+    path = file.path
     contents = list_contents(iter_entries(path))
     digest = hash_file(path)
     facts = {"sha256": digest, "ids": ids}
-    describe = partial(_describe, path, digest)
+    describe = partial(file.describe, digest)
     if contents.lists:
         _refuse_ids(source, ids)
         chosen = choose_list(contents.lists, source)
@@ -208,7 +211,7 @@ def _open_folder(source: str, path: Path, target: str | None, ids: str) -> Impor
     facts = {"listing": listing.hexdigest(), "ids": ids}
     if not has_list(path):
         refuse_deeper_list(contents.lists, source)
-        describe = partial(_describe_folder, path, facts["listing"])
+        describe = partial(describe_folder, path, facts["listing"])
         return _of_files(source, contents, partial(iter_entries, path), ids, facts, describe)
     _refuse_ids(source, ids)
     folder = open_listed_folder(path, target)
@@ -218,7 +221,7 @@ def _open_folder(source: str, path: Path, target: str | None, ids: str) -> Impor
         chunks=lambda: chunk_documents(listed_documents(folder), ids, folder.properties),
         n_items=len(folder),
         items="files",
-        describe=lambda _: facts_of_folder(folder),
+        describe=lambda _: describe_listed(folder, facts["listing"]),
         columns=folder.properties.iloc[:0],
     )
 
@@ -248,49 +251,3 @@ def _of_files(
 def _refuse_ids(source: str, ids: str) -> None:
     if ids != AUTO:
         raise DataError(f"{source}: id_prop.csv names the crystals; leave out --ids {ids}")
-
-
-def _describe(path: Path, digest: str, n_rows: int) -> SourceFacts:
-    endings = [e for e in (*ARCHIVES, *DATA_ENDINGS, ".db") if path.name.lower().endswith(e)]
-    longest = max(map(len, endings), default=0)
-    name = path.name[:-longest] if longest else id_of(path.name)
-    return SourceFacts(name, str(path.resolve()), sha256=digest, n_rows=n_rows)
-
-
-def _describe_folder(path: Path, listing: str, n_rows: int) -> SourceFacts:
-    """Hash the names and contents of a folder's files, as `describe_source` does.
-
-    Raises:
-        DataError: files came, went or changed while they were read.
-    """
-    digest, now = hashlib.sha256(), Listing()
-    for entry in now.pass_on(iter_entries(path)):
-        if is_wanted(entry) and not entry.problem:
-            digest.update(os.fsencode(entry.path) + b"\0")
-            _add_content(digest, entry)
-    if now.hexdigest() != listing:
-        raise DataError(f"{path}: files changed while they were read; run the same command again")
-    return SourceFacts(path.resolve().name, str(path.resolve()), digest.hexdigest(), n_rows)
-
-
-def _add_content(digest: Any, entry: Entry) -> None:
-    with suppress(OSError), entry.open() as file:  # a row says that it cannot be read
-        while content := file.read(1 << 20):
-            digest.update(content)
-
-
-class Listing:
-    """The hash of the names, sizes and times of change of files that pass through."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def pass_on(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Give the same entries."""
-        for entry in entries:
-            self._digest.update(os.fsencode(f"{entry.path}\0{entry.size}\0{entry.changed}\n"))
-            yield entry
-
-    def hexdigest(self) -> str:
-        """Give the hash of those that have passed."""
-        return self._digest.hexdigest()
