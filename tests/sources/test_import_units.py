@@ -101,6 +101,29 @@ def test_units_that_do_not(folder: Path, table: str, units: dict[str, str], word
     assert not (folder.parent / "o.parquet").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "units", "words"),
+    [
+        ("band_gap", {}, {"Si": "about 2 eV", "CsCl": "n.d."}),
+        ("K_VRH", {"K_VRH": "kbar"}, {"Si": "n.d."}),
+    ],
+)
+def test_words_beside_numbers_with_units(
+    folder: Path, name: str, units: dict[str, str], words: dict[str, str]
+) -> None:
+    unit = "" if units else " eV"
+    rows = [f"NaCl,3.2{unit}\n", *(f"{crystal},{cell}\n" for crystal, cell in words.items())]
+    table = f"material_id,{name}\n{''.join(rows)}"
+    found = run(folder, table, target=name, units=units, max_rejected=1.0)
+    reasons = dict(zip(found.rejected["material_id"], found.rejected["reason"], strict=True))
+    wanted = {crystal: f"target is not a number: {cell!r}" for crystal, cell in words.items()}
+    missing = {
+        "CsCl": "target is missing: NaN or empty",
+        "SrTiO3": "target is missing: NaN or empty",
+    }
+    assert reasons == missing | wanted
+
+
 def test_table_without_ids(folder: Path) -> None:
     with pytest.raises(DataError, match="no column 'material_id' to find crystals by; found id, K"):
         run(folder, "id,K\nSi,1\n")

@@ -1,6 +1,7 @@
 """Property columns of many parts as one: their types, and the same columns of every part."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,15 +35,20 @@ class Columns:
         """Give the properties of a part's rows, in raymat's units."""
         import pyarrow as pa
 
-        found = {
-            self.units[name].name: self.units[name].apply(_column(part, name, kind))
-            for name, kind in self.types.items()
-        }
+        found = {unit.name: unit.apply(cells) for unit, cells in self._cells(part)}
+        return pa.table(found) if found else pa.table({"": pa.nulls(len(part))}).select([])
+
+    def find(self, part: "pa.Table", name: str) -> "tuple[ColumnUnit, pa.ChunkedArray]":
+        """Give one property's unit and cells, these as the source has them."""
+        return next(found for found in self._cells(part) if found[0].name == name)
+
+    def _cells(self, part: "pa.Table") -> "Iterator[tuple[ColumnUnit, pa.ChunkedArray]]":
+        for name, kind in self.types.items():
+            yield self.units[name], _column(part, name, kind)
         if self.table is not None:
             rows = self.table.rows_of(part[ID_COLUMN].to_pylist())
             for name, unit in self.table_units.items():
-                found[unit.name] = unit.apply(rows[name])
-        return pa.table(found) if found else pa.table({"": pa.nulls(len(part))}).select([])
+                yield unit, rows[name]
 
     def check_names(self, where: str) -> None:
         """Refuse names that could not stand in one file.
@@ -59,11 +65,19 @@ class Columns:
                 raise DataError(f"{where}: a property is called '{name}', as raymat's own column")
 
 
-def join_types(schemas: "Iterable[pa.Schema]", where: str) -> "dict[str, pa.DataType]":
+def join_types(
+    schemas: "Iterable[pa.Schema]", largest: Mapping[str, int], where: str
+) -> "dict[str, pa.DataType]":
     """Give every property column's type, such that it holds what each part has.
 
+    Args:
+        schemas: of the parts.
+        largest: column -> size of its largest integer.
+        where: the source, for a message.
+
     Raises:
-        DataError: a column holds what no type does, such as lists and numbers.
+        DataError: a column holds what no type does, such as lists and numbers, or integers that
+            would lose digits.
     """
     types: dict[str, pa.DataType] = {}
     for schema in schemas:
@@ -71,7 +85,33 @@ def join_types(schemas: "Iterable[pa.Schema]", where: str) -> "dict[str, pa.Data
             if field.name.startswith(PREFIX):
                 name = field.name.removeprefix(PREFIX)
                 types[name] = _join(types.get(name), field.type, f"{where}: column '{name}'")
+    for name, kind in types.items():
+        if largest.get(name, 0) > _limit(kind):
+            problem = f"holds the integer {largest[name]} in some rows and {kind} in others"
+            raise DataError(
+                f"{where}: column '{name}' {problem}, which would change its digits; write one kind"
+            )
     return types
+
+
+def largest_integer(column: "pa.ChunkedArray") -> int:
+    """Give the size of a column's largest integer, 0 where it holds none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(column.type):
+        return 0
+    bounds: dict[str, int | None] = pc.min_max(column).as_py()
+    return max(abs(bounds["min"] or 0), abs(bounds["max"] or 0))
+
+
+def _limit(kind: "pa.DataType") -> float:
+    """Give the largest integer that a type holds to the digit."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(kind):
+        return 2**53
+    return 2**63 - 1 if pa.types.is_int64(kind) else math.inf
 
 
 def _join(first: "pa.DataType | None", second: "pa.DataType", where: str) -> "pa.DataType":
@@ -79,15 +119,33 @@ def _join(first: "pa.DataType | None", second: "pa.DataType", where: str) -> "pa
 
     if first is None or first == second:
         return second
-    schemas = [pa.schema([("x", kind)]) for kind in (first, second)]
+    kinds = [t.value_type if pa.types.is_dictionary(t) else t for t in (first, second)]
+    if all(map(_is_number, kinds)) and any(map(pa.types.is_floating, kinds)):
+        return pa.float64()  # Arrow would squeeze integers of 64 bits into a float of 32
     try:
+        schemas = [pa.schema([("x", kind)]) for kind in kinds]
         return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowTypeError:
-        if pa.types.is_nested(first) or pa.types.is_nested(second):
-            problem = f"holds {first} in some rows and {second} in others"
-            raise DataError(f"{where} {problem}; write one kind") from None
-        is_text = any(pa.types.is_string(t) or pa.types.is_large_string(t) for t in (first, second))
-        return pa.large_string() if is_text else pa.float64()
+        is_nested = any(map(pa.types.is_nested, kinds))
+        if any(map(_is_text, kinds)) and not is_nested:
+            return pa.large_string()
+        if all(map(_is_number, kinds)):
+            return pa.float64()
+    problem = f"holds {first} in some rows and {second} in others"
+    raise DataError(f"{where} {problem}; write one kind")
+
+
+def _is_text(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_number(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    tests = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return any(test(kind) for test in tests)
 
 
 def _column(part: "pa.Table", name: str, kind: "pa.DataType") -> "pa.ChunkedArray":
@@ -95,4 +153,9 @@ def _column(part: "pa.Table", name: str, kind: "pa.DataType") -> "pa.ChunkedArra
 
     if f"{PREFIX}{name}" not in part.column_names:
         return pa.chunked_array([pa.nulls(len(part), kind)])
-    return part[f"{PREFIX}{name}"].cast(kind)
+    cells = part[f"{PREFIX}{name}"]
+    try:
+        return cells.cast(kind)
+    except pa.ArrowException as cause:
+        problem = f"holds {cells.type} in some rows, which is no {kind} as in others ({cause})"
+        raise DataError(f"column '{name}' {problem}; write one kind") from cause

@@ -25,7 +25,7 @@ from raymat.data.checks import (
 from raymat.data.raw import ID_COLUMN
 from raymat.data.writers import atomic_file, layout_field
 from raymat.properties import find_property
-from raymat.sources.files.columns import Columns, join_types
+from raymat.sources.files.columns import Columns, join_types, largest_integer
 from raymat.sources.files.parts import IS_SINGLE, PREFIX, REASON, PartFolder
 from raymat.sources.files.property_table import PropertyTable
 from raymat.sources.files.units import ColumnUnit, collect_text_units, plan_columns, split_header
@@ -48,6 +48,7 @@ class Survey:
         is_single: whether 32 bits hold a row's coordinates.
         schemas: of the parts.
         texts: column -> unit that follows its numbers -> a cell; of properties in words only.
+        largest: column -> size of its largest integer.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Survey:
     is_single: list[bool] = field(default_factory=list)
     schemas: "list[pa.Schema]" = field(default_factory=list)
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    largest: dict[str, int] = field(default_factory=dict)
 
     def add(self, part: "pa.Table") -> None:
         """Take a part."""
@@ -65,6 +67,9 @@ class Survey:
             self.schemas.append(part.schema)
         columns = [name for name in part.column_names if name.startswith(PREFIX)]
         note_text_units(part.select(columns), self.texts, PREFIX)
+        for column in columns:
+            name = column.removeprefix(PREFIX)
+            self.largest[name] = max(self.largest.get(name, 0), largest_integer(part[column]))
 
 
 def note_text_units(table: "pa.Table", texts: dict[str, dict[str, str]], prefix: str = "") -> None:
@@ -97,7 +102,7 @@ def plan(
     Raises:
         DataError: units or names do not fit.
     """
-    types = join_types(found.schemas, source.name)
+    types = join_types(found.schemas, found.largest, source.name)
     own = plan_own(types, source, found.texts, units)
     where = source.name if table is None else f"{source.name} and {table.path}"
     columns = Columns(types, own, table, plan_table(table, units))
@@ -158,15 +163,26 @@ def judge(
     if target is not None:
         hint: pd.DataFrame = columns.of(parts.read(0)).schema.empty_table().to_pandas()
         find_column(hint, target, where=where)
-        cells = (columns.of(parts.read(number))[target] for number in range(n_parts))
-        column = pd.concat([c.to_pandas() for c in cells], ignore_index=True).rename(target)
-        values = target_numbers(column)
+        column, values = _target_cells(columns, parts, n_parts, target)
         problem = text_problem(column, values, hint, where=where)
         if problem is not None:
             raise problem
         add_reasons(reasons, target_reasons(column, values, find_property(target)))
     reject_duplicates(reasons, np.array(found.ids, dtype=object), frozenset())
     return Checked(reasons, pd.DataFrame()), values
+
+
+def _target_cells(
+    columns: Columns, parts: PartFolder, n_parts: int, target: str
+) -> tuple["pd.Series[Any]", NDArray[np.float64]]:
+    """Give the target's cells as the source has them, and as numbers in raymat's unit."""
+    cells, converted = [], []
+    for number in range(n_parts):
+        unit, column = columns.find(parts.read(number), target)
+        cells.append(column.to_pandas())
+        converted.append(unit.apply(column).to_pandas())
+    values = target_numbers(pd.concat(converted, ignore_index=True))
+    return pd.concat(cells, ignore_index=True).rename(target), values
 
 
 @dataclass(frozen=True)
