@@ -20,6 +20,10 @@ class DataError(RaymatError, ValueError):
     """A data source that cannot be used."""
 
 
+class UnwritableError(DataError):
+    """A file of data that cannot be written."""
+
+
 class UnknownElementError(DataError):
     """A crystal holds an element that the features or the model do not know."""
 

@@ -1,26 +1,22 @@
 """``raymat data import``: any source to the standard Parquet."""
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Target, new_table, say_counts, show
+from raymat.cli.interrupting import interruptible
 from raymat.cli.outputs import check_output, refuse_existing, rejected_beside
 from raymat.data.limits import MAX_REJECTED
+from raymat.errors import DataError, UnwritableError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from raymat.sources.files.importing import Imported
+    from raymat.sources.files.importing import Imported, ImportRequest
 
-_INTERRUPTED = 130
 _SOURCES = (
     "Folder, zip or tar archive of CIF, POSCAR, XYZ or pymatgen JSON files, or such a file;"
     " ASE database; Parquet, CSV or JSON table; folder with id_prop.csv; built-in name."
@@ -89,8 +85,7 @@ def import_(
     """
     check_output(out, source, endings=(".parquet",))
     refuse_existing(out)
-    from raymat.cli.import_progress import ImportProgress
-    from raymat.sources.files.importing import ImportRequest, import_crystals
+    from raymat.sources.files.importing import ImportRequest
     from raymat.sources.files.pool import count_cores
     from raymat.sources.files.units import parse_unit_options
 
@@ -105,35 +100,30 @@ def import_(
         units=parse_unit_options(unit or []),
         workers=workers or count_cores(),
     )
-    with _interruptible(out), ImportProgress(quiet=quiet) as progress:
-        imported = import_crystals(request, listeners=(progress,))
-    _say(imported, out)
+    _say(_import(request, out, quiet=quiet), out)
 
 
-@contextmanager
-def _interruptible(out: Path) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM say that the same command goes on, and exit 130."""
+def _import(request: "ImportRequest", out: Path, *, quiet: bool) -> "Imported":
+    from raymat.cli.import_progress import ImportProgress
+    from raymat.sources.files.importing import import_crystals
     from raymat.sources.partial_folder import partial_folder
 
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
-        parts = partial_folder(out)
+    parts = partial_folder(out)
+
+    def farewell() -> str:
         kept = f"; {parts} keeps what is parsed: the same command goes on" if parts.exists() else ""
-        sys.stderr.write(f"interrupted{kept}\n")
-        raise typer.Exit(_INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return f"interrupted{kept}"
 
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    try:
+        with interruptible(farewell), ImportProgress(quiet=quiet) as progress:
+            return import_crystals(request, listeners=(progress,))
+    except UnwritableError as error:
+        kept = f"; {parts} keeps what is parsed" if parts.exists() else ""
+        raise DataError(f"{error}{kept}") from error
 
 
 def _say(imported: "Imported", out: Path) -> None:
-    typer.echo(f"{out}: {say_counts(imported)}")
+    typer.echo(f"{out}: {say_counts(imported, of='source ')}")
     for note in imported.notes:
         typer.echo(f"note: {note}")
     if len(imported.rejected):

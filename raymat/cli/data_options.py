@@ -28,15 +28,15 @@ MaxRejected = Annotated[
 ]
 
 
-def say_counts(loaded: "LoadedData | Imported") -> str:
-    """Say how many rows of loaded or imported data can be used."""
-    return say_source(loaded.source)
+def say_counts(loaded: "LoadedData | Imported", *, of: str = "") -> str:
+    """Say how many rows of loaded or imported data can be used, and which hash is `of` what."""
+    return say_source(loaded.source, of=of)
 
 
-def say_source(source: "DataSource") -> str:
+def say_source(source: "DataSource", *, of: str = "") -> str:
     """Say how many rows of a checked source can be used."""
     counts = f"{source.n_used:,} of {source.n_rows:,} rows usable, {source.n_rejected:,} rejected"
-    return f"{counts} (sha256 {source.sha256[:12]})"
+    return f"{counts} ({of}sha256 {source.sha256[:12]})"
 
 
 def show(*tables: "Table") -> None:

@@ -27,7 +27,7 @@ class ImportProgress(LiveProgress):
         if not self.total:
             return self.phase
         counts = f"{self.done:,} of {self.total:,} {self.items}"
-        parsed = f"{self.rows:,} crystals parsed, {self.rows - self.good:,} unusable"
+        parsed = f"{self.good:,} crystals parsed, {self.rows - self.good:,} unusable"
         before = f", {self.found:,} {self.items} parsed before" if self.found else ""
         return f"{counts}: {parsed}{before}; {self.say_time(time.time())}"
 

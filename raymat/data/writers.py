@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.raw import ID_COLUMN
-from raymat.errors import DataError
+from raymat.errors import UnwritableError
 from raymat.properties import find_property
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def write_crystals(crystals: CrystalSet, path: Path) -> None:
     float64); then the properties, with their unit in the field metadata where it is known.
 
     Raises:
-        DataError: the file cannot be written.
+        UnwritableError: the file cannot be written.
     """
     import pyarrow.parquet as pq
 
@@ -42,7 +42,7 @@ def write_rejected(rejected: pd.DataFrame, path: Path) -> None:
     """Write ``material_id, reason``; only the header if nothing was rejected.
 
     Raises:
-        DataError: the file cannot be written.
+        UnwritableError: the file cannot be written.
     """
     with atomic_file(path) as temporary:
         rejected.to_csv(temporary, index=False)
@@ -55,7 +55,7 @@ def writing_rejected(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
     What else fails in the block, such as reading the source, is not told as a failure to write.
 
     Raises:
-        DataError: the file cannot be written.
+        UnwritableError: the file cannot be written.
     """
     temporary = _temporary_of(path)
     try:
@@ -84,7 +84,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends without an exception.
 
     Raises:
-        DataError: the folder does not exist or cannot be written, or the disk is full.
+        UnwritableError: the folder does not exist or cannot be written, or the disk is full.
     """
     temporary = _temporary_of(path)
     try:
@@ -107,7 +107,9 @@ def _telling(path: Path) -> Iterator[None]:
         yield
     except OSError as cause:
         problem = cause.strerror or str(cause)
-        raise DataError(f"{path}: cannot be written ({problem}); choose another place") from cause
+        raise UnwritableError(
+            f"{path}: cannot be written ({problem}); choose another place"
+        ) from cause
 
 
 def to_table(crystals: CrystalSet) -> "pa.Table":

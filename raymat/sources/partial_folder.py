@@ -18,6 +18,8 @@ from raymat.data.writers import atomic_file
 from raymat.errors import DataError, RunError
 
 _FACTS, _LOCK = "command.json", ".lock"
+SOURCE_FACTS = ("sha256", "listing")
+"""Facts that tell what a source held, rather than what was asked of it."""
 _SHOWN = 60  # characters of a fact in a message
 _TRIES = 100  # at a folder that others remove at the very moment it is taken
 
@@ -168,6 +170,11 @@ def _check_facts(folder: Path, facts: dict[str, Any], finished: str) -> None:
             " remove the folder, or choose another -o"
         )
     for key in sorted(known | facts):
+        if key in SOURCE_FACTS and known.get(key) != facts.get(key):
+            raise DataError(
+                f"{folder}: holds parts of another source, or of this one before it was changed;"
+                " remove the folder, or choose another -o"
+            )
         if known.get(key) != facts.get(key):
             was, now = (repr(each.get(key))[:_SHOWN] for each in (known, facts))
             raise DataError(

@@ -248,7 +248,7 @@ def test_parts_of_another_source_or_another_import_at_work(
     assert not partial_folder(out).exists()  # nothing was parsed
     with open_parts(out, {"sha256": "0" * 64, "ids": "auto"}) as parts:
         parts.part(0).write_bytes(b"of another source")
-    with pytest.raises(DataError, match=r"parts of another command \(sha256 was '000000000000"):
+    with pytest.raises(DataError, match="parts of another source, or of this one before"):
         run(source, out)
     shutil.rmtree(partial_folder(out))
     run(source, out)
@@ -332,3 +332,25 @@ def test_real_crystals_come_back(tmp_path: Path, shared: Path) -> None:
     np.testing.assert_allclose(found.lattices, source.lattices, atol=1e-12)
     np.testing.assert_allclose(found.frac_coords, source.frac_coords, atol=1e-12)
     assert found.properties["K_VRH"].tolist() == source.properties["K_VRH"].tolist()
+
+
+def test_property_table_of_other_crystals(tmp_path: Path, twelve_crystals: CrystalSet) -> None:
+    source = tmp_path / "a.parquet"
+    write_crystals(twelve_crystals, source)
+    (tmp_path / "t.csv").write_text("material_id,K_VRH\nmp-1,3.0\nmp-2,4.0\n")
+    first = twelve_crystals.material_ids[0]
+    with pytest.raises(DataError, match=rf"none of its 2 ids \('mp-1', .* \('{first}'\)"):
+        run(source, tmp_path / "o.parquet", properties=tmp_path / "t.csv")
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_key_that_no_crystal_has(tmp_path: Path) -> None:
+    """It is told after the first crystals, and leaves nothing in the way of the right one."""
+    frames = tmp_path / "a.extxyz"
+    cell = 'Lattice="4 0 0 0 4 0 0 0 4" pbc="T T T" uid={} Properties=species:S:1:pos:R:3'
+    frames.write_text("".join(f"1\n{cell.format(n)}\nNa 0 0 0\n" for n in range(5)))
+    out = tmp_path / "o.parquet"
+    with pytest.raises(DataError, match=r"--ids uidd: .*no crystal has it; did you mean 'uid'"):
+        run(frames, out, ids="uidd")
+    assert not partial_folder(out).exists()
+    assert run(frames, out, ids="uid").source.n_used == 5

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
 
-from raymat.errors import DataError
+from raymat.errors import DataError, one_line
 from raymat.sources.files.formats import is_hidden
 
 RATIO_LIMIT = 200
@@ -131,7 +131,7 @@ def iter_archive(path: Path) -> Iterator[Entry]:
     except READ_ERRORS as cause:
         if isinstance(cause, DataError):
             raise
-        problem = " ".join(str(cause).split()) or type(cause).__name__
+        problem = one_line(cause)
         raise DataError(f"{path}: not a readable archive ({problem}); write it anew") from cause
 
 

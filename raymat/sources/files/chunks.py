@@ -23,6 +23,8 @@ SIZE = 500
 """Files, rows or structures in a chunk: about a second of parsing."""
 _BYTES = 1 << 20  # of file contents that a chunk carries along
 
+NO_ID = "id is missing"
+"""What the reason of a crystal begins with that lacks the key of `--ids`."""
 AUTO, PATH = "auto", "path"
 """Values of ``--ids`` that are no key: what a crystal brings along or its file's name; its path."""
 
@@ -147,7 +149,7 @@ def name_by_key(found: Found, key: str, *, otherwise: str) -> Found:
     name = str(properties.pop(key, "")).strip()
     structure: ParsedStructure | str = found.structure
     if not name and not isinstance(structure, str):
-        structure = f"id is missing: no key '{key}'"
+        structure = f"{NO_ID}: no key '{key}'"
     return Found(structure, name or otherwise, properties)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from raymat.data.cif_folder import LIST
-from raymat.errors import DataError
+from raymat.errors import DataError, one_line
 from raymat.sources.files.archives import READ_ERRORS, Entry, expand_gzip, iter_archive
 from raymat.sources.files.formats import (
     KNOWN,
@@ -203,7 +203,7 @@ def _read_entry(entry: Entry, blank: Document) -> Iterator[Document]:
             is_gzip = entry.path.lower().endswith(".gz")
             yield from _read_stream(expand_gzip(opened, entry.size) if is_gzip else opened, blank)
     except READ_ERRORS as cause:
-        problem = " ".join(str(cause).split()) or type(cause).__name__
+        problem = one_line(cause)
         is_told = isinstance(cause, DataError)
         yield replace(blank, problem=problem if is_told else f"unreadable file: {problem}")
 

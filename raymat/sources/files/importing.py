@@ -1,5 +1,6 @@
 """An import from beginning to end: parse what is not parsed yet, judge, write."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,12 @@ from raymat.data.limits import MAX_REJECTED
 from raymat.data.readers import DataSource, refuse_empty, refuse_too_many, rejected_rows
 from raymat.data.writers import write_rejected
 from raymat.errors import DataError, did_you_mean
-from raymat.sources.files.chunks import AUTO, Chunk
+from raymat.sources.files.chunks import AUTO, NO_ID, Chunk
 from raymat.sources.files.columns import Columns
 from raymat.sources.files.join import (
     Survey,
     Writing,
+    first_reasons,
     judge,
     plan,
     plan_own,
@@ -100,7 +102,7 @@ def import_crystals(request: ImportRequest, *, listeners: tuple[Listener, ...] =
     source = open_import(request.source, target=request.target, ids=request.ids)
     _check_early(source, table, request)
     with open_parts(request.out, dict(source.facts)) as parts:
-        n_parts = _parse(source, parts, request.workers, tell)
+        n_parts = _parse(source, parts, request.workers, tell, request.ids)
         tell(event="joining")
         try:
             imported = _join(source, table, parts, n_parts, request)
@@ -135,9 +137,16 @@ def _check_early(source: ImportSource, table: PropertyTable | None, request: Imp
     plan_own(map(str, own.columns), source, {}, request.units)
 
 
-def _parse(source: ImportSource, parts: PartFolder, workers: int, tell: Callable[..., None]) -> int:
-    """Parse the chunks that have no part yet; give the number of all."""
+def _parse(
+    source: ImportSource, parts: PartFolder, workers: int, tell: Callable[..., None], ids: str
+) -> int:
+    """Parse the chunks that have no part yet; give the number of all.
+
+    Raises:
+        DataError: none of the first crystals has the key that holds ids; nothing is kept then.
+    """
     n_parts = 0
+    at_work: deque[int] = deque()
     tell(event="import_started", total=source.n_items, items=source.items)
 
     def work() -> Iterator[tuple[Chunk, Path]]:
@@ -147,13 +156,25 @@ def _parse(source: ImportSource, parts: PartFolder, workers: int, tell: Callable
             if parts.has(number):
                 tell(event="part_found", items=chunk.n_items)
             else:
+                at_work.append(number)
                 yield chunk, parts.part(number)
 
     def on_part(chunk: Chunk, rows: int, good: int) -> None:
+        number = at_work.popleft()
+        if number == 0 and not good:
+            _refuse_unknown_key(parts, ids, source.name)
         tell(event="part_ended", items=chunk.n_items, rows=rows, good=good)
 
     parse_all(work(), workers=workers, on_part=on_part)
     return n_parts
+
+
+def _refuse_unknown_key(parts: PartFolder, ids: str, source: str) -> None:
+    """Refuse a key that no crystal of the first part has."""
+    reasons, keys = first_reasons(parts)
+    if reasons and all(reason.startswith(NO_ID) for reason in reasons):
+        parts.remove()
+        raise DataError(f"--ids {ids}: {source}: no crystal has it{did_you_mean(ids, keys)}")
 
 
 def _join(
@@ -165,6 +186,7 @@ def _join(
 ) -> Imported:
     found = survey(parts, n_parts)
     refuse_empty(len(found.ids), source.name)
+    _refuse_strangers(table, found, source.name)
     columns = plan(found, source, table, request.units)
     _check_units(request, [*columns.units.values(), *columns.table_units.values()])
     checked, values = judge(found, columns, parts, n_parts, request.target, source.name)
@@ -175,6 +197,21 @@ def _join(
     writing = Writing(checked.reasons == "", is_single, target)
     write_joined(parts, n_parts, columns, writing, request.out)
     return Imported(facts.counted(len(rejected)), rejected, _notes(source, columns, found))
+
+
+def _refuse_strangers(table: PropertyTable | None, found: Survey, source: str) -> None:
+    """Refuse a property table that has a row for none of the crystals.
+
+    Raises:
+        DataError: it is of other crystals, or calls them otherwise.
+    """
+    if table is None or table.count_unknown(found.ids) < len(table.ids):
+        return
+    first = "" if table.ids.empty else f" ('{table.ids[0]}', for example)"
+    raise DataError(
+        f"{table.path}: none of its {len(table.ids):,} ids{first} is one of {source}"
+        f" ('{found.ids[0]}'); name the crystals alike, or see --ids"
+    )
 
 
 def _reject(found: Survey, checked: Checked, request: ImportRequest) -> pd.DataFrame:

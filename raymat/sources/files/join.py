@@ -86,6 +86,13 @@ def note_text_units(table: "pa.Table", texts: dict[str, dict[str, str]], prefix:
 _UNKNOWN = find_property("").meaning
 
 
+def first_reasons(parts: PartFolder) -> tuple[list[str], list[str]]:
+    """Give why rows of the first part cannot be used, "" for usable ones, and its properties."""
+    part = parts.read(0)
+    names = [name.removeprefix(PREFIX) for name in part.column_names if name.startswith(PREFIX)]
+    return part[REASON].to_pylist(), names
+
+
 def survey(parts: PartFolder, n_parts: int) -> Survey:
     """Make the first pass."""
     found = Survey()

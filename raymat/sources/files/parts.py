@@ -4,7 +4,6 @@
 chunk that was parsed. A file appears whole or not at all: any instant is as good to be killed at.
 """
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from raymat.data.crystals import offsets_of
 from raymat.data.raw import ID_COLUMN, RawCrystals
 from raymat.data.writers import atomic_file
 from raymat.errors import DataError
-from raymat.sources.partial_folder import hold_partial
+from raymat.sources.partial_folder import hold_partial, remove_partial
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +60,7 @@ class PartFolder:
 
     def remove(self) -> None:
         """Remove everything: the output is there."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_partial(self.path)
 
 
 @contextmanager

@@ -116,8 +116,11 @@ def start_server() -> Any:
     before = {name: os.environ.get(name) for name in _THREADS}
     try:
         os.environ.update(dict.fromkeys(_THREADS, "1"))
+        # Ctrl-C reaches all processes of a terminal; those that are just born are to be deaf to it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     return context

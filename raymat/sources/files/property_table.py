@@ -55,10 +55,13 @@ def read_property_table(path: Path) -> PropertyTable:
 
     if not path.is_file():
         raise DataError(f"--properties {path}: no such file")
+    if path.suffix.lower() == ".parquet":
+        raise DataError(f"--properties {path}: a Parquet file; it takes a table in CSV")
     head = read_csv_table(path, nrows=1, dtype=str)
     if ID_COLUMN not in head.columns:
         found = ", ".join(map(str, head.columns[:12]))
-        raise DataError(f"{path}: no column '{ID_COLUMN}' to find crystals by; found {found}")
+        hint = " (commas part the columns, not ;)" if ";" in found else ""
+        raise DataError(f"{path}: no column '{ID_COLUMN}' to find crystals by; found {found}{hint}")
     has_units = len(head) > 0 and str(head[ID_COLUMN].iloc[0]).strip().lower() in _UNIT_WORDS
     table = read_csv_table(path, skiprows=[1] if has_units else None)
     ids = pd.Index(table[ID_COLUMN].astype(str).to_numpy(dtype=object))
