@@ -212,6 +212,18 @@ def test_killed_import_goes_on_and_leaves_nobody_behind(
     assert_same_columns(out, alone)
 
 
+@pytest.mark.parametrize("after_s", [0.6, 1.2, 1.8])
+def test_ctrl_c_while_the_workers_are_born(tmp_path: Path, many: Path, after_s: float) -> None:
+    """None of the processes that are just importing has anything to say."""
+    process = start(many, "-o", tmp_path / "o.parquet", "--workers", 2, "--quiet")
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.startswith("interrupted")
+    assert errors.count("\n") == 1
+
+
 def test_ctrl_c_ends_with_one_line(tmp_path: Path, many: Path) -> None:
     out = tmp_path / "o.parquet"
     process = start(many, "-o", out, "--workers", 2, "--quiet")

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import forkserver
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,20 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException:
+        _end_server()
         for process in list((pool._processes or {}).values()):  # there is no public way
             process.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_server() -> None:
+    """End the server: one that is still importing would fork workers for a parent that has left."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # there is no public way
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def start_server() -> Any:
@@ -114,13 +123,14 @@ def start_server() -> Any:
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *_PRELOAD])
     before = {name: os.environ.get(name) for name in _THREADS}
+    resource_tracker.ensure_running()  # now, for it sets the mask of signals itself
+    # Ctrl-C reaches all processes of a terminal; those that are just born are to be deaf to it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         os.environ.update(dict.fromkeys(_THREADS, "1"))
-        # Ctrl-C reaches all processes of a terminal; those that are just born are to be deaf to it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     return context
