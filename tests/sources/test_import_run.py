@@ -212,10 +212,14 @@ def test_killed_import_goes_on_and_leaves_nobody_behind(
     assert_same_columns(out, alone)
 
 
-@pytest.mark.parametrize("after_s", [0.6, 1.2, 1.8])
+@pytest.mark.parametrize("after_s", [0.0, 0.4, 0.8])
 def test_ctrl_c_while_the_workers_are_born(tmp_path: Path, many: Path, after_s: float) -> None:
     """None of the processes that are just importing has anything to say."""
-    process = start(many, "-o", tmp_path / "o.parquet", "--workers", 2, "--quiet")
+    out = tmp_path / "o.parquet"
+    process = start(many, "-o", out, "--workers", 2, "--quiet")
+    while not partial_folder(out).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
