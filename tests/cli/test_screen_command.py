@@ -256,6 +256,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 # --- from the command line to the files ----------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("folder", "one_ray")
 def test_lithium_metal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["screen", *BOTH, *THESE, "--out", "run", "--shard-size", "12"]) == 0

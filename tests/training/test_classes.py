@@ -101,11 +101,11 @@ def test_without_a_rule_the_number_is_learned(run, source, targets):
 
 
 def test_a_class_has_no_unit_and_the_run_says_the_threshold(run, crystals, tmp_path):
-    modulus = crystals.properties.rename(columns={"y": "log10_K_VRH"})
+    modulus = crystals.properties.rename(columns={"y": "K_VRH"})
     write_crystals(replace(crystals, properties=modulus), tmp_path / "k.parquet")
-    inputs = load(run, tmp_path / "k.parquet", "median", target="log10_K_VRH")
+    inputs = load(run, tmp_path / "k.parquet", "median", target="K_VRH")
     assert (inputs.prop.task, inputs.prop.unit) == ("classification", "")
-    assert inputs.prop.name == "log10_K_VRH"
+    assert inputs.prop.name == "K_VRH"
     header = run.header
     assert (header["task"], header["unit"]) == ("classification", "")
     assert header["threshold"] == inputs.threshold
