@@ -18,6 +18,7 @@ from raymat.data.writers import atomic_file
 from raymat.errors import DataError, RunError
 
 _FACTS, _LOCK = "command.json", ".lock"
+_PARTS = "parts"  # the fact that says what their names are like
 SOURCE_FACTS = ("sha256", "listing")
 """Facts that tell what a source held, rather than what was asked of it."""
 _SHOWN = 60  # characters of a fact in a message
@@ -44,6 +45,7 @@ def hold_partial(out: Path, facts: Mapping[str, Any], *, finished: str) -> Itera
     """
     folder = partial_folder(out)
     with _holding(folder) as lock:
+        _refuse_others(folder, finished)
         try:
             _check_facts(folder, json.loads(json.dumps(dict(facts))), finished)
             yield folder
@@ -159,7 +161,7 @@ def _unusable(folder: Path, what: str, cause: OSError) -> DataError:
 
 
 def _check_facts(folder: Path, facts: dict[str, Any], finished: str) -> None:
-    known = _read(folder / _FACTS)
+    known, facts = _read(folder / _FACTS), {_PARTS: finished, **facts}
     if not any(folder.glob(finished)):
         with atomic_file(folder / _FACTS) as temporary:
             temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -181,6 +183,16 @@ def _check_facts(folder: Path, facts: dict[str, Any], finished: str) -> None:
                 f"{folder}: holds parts of another command ({key} was {was}, is {now}); repeat that"
                 " command to go on, remove the folder, or choose another -o"
             )
+
+
+def _refuse_others(folder: Path, finished: str) -> None:
+    """Refuse a folder with parts of other names, such as those of an import to a fetch."""
+    pattern = (_read(folder / _FACTS) or {}).get(_PARTS)
+    if isinstance(pattern, str) and pattern != finished and any(folder.glob(pattern)):
+        raise DataError(
+            f"{folder}: holds parts of another command, which goes on there; choose another -o, or"
+            " remove the folder"
+        )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -127,6 +127,21 @@ def test_removal_killed_at_any_instant_leaves_no_parts_without_an_owner(
         pass
 
 
+def test_parts_of_another_kind_of_command_stay(tmp_path):
+    """A fetch leaves alone what a killed import has left under the same name."""
+    out = tmp_path / "out.parquet"
+    with hold_partial(out, {}, finished="part-*") as folder:
+        (folder / "part-0").touch()
+    with (
+        pytest.raises(DataError, match="holds parts of another command, which goes on there"),
+        hold_partial(out, {}, finished="page-*"),
+    ):
+        pass
+    assert (folder / "part-0").exists()
+    with hold_partial(out, {}, finished="part-*"):
+        pass
+
+
 def test_parts_of_nobody_are_refused(tmp_path):
     out = tmp_path / "out.parquet"
     with hold(out) as folder:
