@@ -13,6 +13,7 @@ from raymat.reports.page.parts import Chart
 WIDTH, HEIGHT = "container", 300
 ROW_HEIGHT = 26  # of a bar with a name beside it
 _NAME_WIDTH, _LINE_HEIGHT = 34, 13  # characters and pixels of a line of a long name
+_FEW = 300  # points of a scatter plot that may be large
 MOST_POINTS = 20_000  # of one chart; a browser draws more only slowly
 
 
@@ -100,13 +101,16 @@ def parity(
     room = 0.02 * (ends[1] - ends[0])
     frame = [ends[0] - room, ends[1] + room]
     shown, shown_columns = base(), [id_column, "target", "prediction", *([color] if color else [])]
-    points = shown.mark_circle(size=24, opacity=0.5).encode(
+    size, opacity = (24, 0.5) if len(rows) > _FEW else (60, 0.8)
+    points = shown.mark_circle(size=size, opacity=opacity).encode(
         x=alt.X(**quantity("target", label, domain=frame, nice=False)),
         y=alt.Y(**quantity("prediction", f"predicted {label}", domain=frame, nice=False)),
         tooltip=tips(rows, *shown_columns),
     )
     if color:
-        outlined = points.mark_circle(size=24, opacity=0.7, stroke="#808080", strokeWidth=0.3)
+        outlined = points.mark_circle(
+            size=size, opacity=max(opacity, 0.7), stroke="#808080", strokeWidth=0.3
+        )
         points = outlined.encode(color=_spread_color(rows, color, label))
         rows = rows.sort_values(color)  # the least certain on top
     line = alt.Chart(alt.InlineData(values=[{"end": end} for end in ends]))
