@@ -14,7 +14,6 @@ N times that.
 """
 
 import argparse
-import json
 import os
 import resource
 import shutil
@@ -25,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from results_file import write_results
 from training_throughput import machine_facts
 
 from raymat.cluster.connect import prepare_environment
@@ -196,9 +196,7 @@ def main() -> None:
             "driver": measure_driver(folder, args.many, args.reports),
         }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ and the first epoch in the event log of the run.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from results_file import write_results
 from training_throughput import machine_facts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "hosts"))
@@ -79,9 +79,7 @@ def main() -> None:
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
     for what, seconds in results["median"].items():
         print(f"{what:40} {seconds:6.1f} s after `ray up` (median of {args.repeats})")
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ One thread throughout. Sides whose numbers differ by more than 1e-6 stop the scr
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from ensemble_training import Work, assert_same, compare_training, report_training
 from platform_overhead import MADE_TARGET, make_usable_crystals
+from results_file import write_results
 from training_throughput import machine_facts
 
 from raymat.data.crystals import CrystalSet
@@ -310,9 +310,7 @@ def main() -> None:
         "training": compare_training(crystals, work) if work.n_members else None,
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ many in a batch, against one after another.
 """
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from graph_building import make_crystals, median_times
+from results_file import write_results
 from training_throughput import machine_facts
 
 from raymat.cluster.explain import ExplainRequest, explain
@@ -172,9 +172,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

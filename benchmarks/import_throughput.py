@@ -11,7 +11,6 @@ file, and the plain script the same number of crystals. Linux only.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from statistics import median
 
 import numpy as np
 from platform_overhead import make_usable_crystals
+from results_file import write_results
 from screening_memory import family_of, memory_of
 from training_throughput import machine_facts
 
@@ -158,9 +158,7 @@ def main() -> None:
         "ratio_of_plain": plain / two,
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

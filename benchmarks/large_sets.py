@@ -12,7 +12,6 @@ Linux only.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from results_file import write_results
 from screening_memory import EVERY_S, family_of, memory_of
 from training_throughput import machine_facts
 
@@ -144,9 +144,7 @@ def main() -> None:
     if len(sides) > 1:
         results["slopes"] = slopes(sides)
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

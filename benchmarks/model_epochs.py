@@ -13,7 +13,6 @@ PyTorch's profiler, they and the gradients add 2 to 16 % to a graph network's.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from statistics import median
 import numpy as np
 import torch
 from graph_building import make_crystals, median_times
+from results_file import write_results
 from torch import Tensor, nn
 from training_throughput import machine_facts
 
@@ -327,9 +327,7 @@ def main() -> None:
         "large_cell": train_on_large(large, list(fits), args.epochs, args.seed),
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ reported apart.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from graph_building import make_crystals
+from results_file import write_results
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
@@ -173,9 +173,7 @@ def main() -> None:
         "kept": times["wall_s"] <= times["allowed_s"],
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

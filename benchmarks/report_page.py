@@ -9,7 +9,6 @@ is visible, and until all charts are drawn.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from results_file import write_results
 from training_throughput import machine_facts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reports" / "page"))
@@ -75,9 +75,7 @@ def main() -> None:
     print(f"written in {statistics.median(written):.1f} s, {results['megabytes']:.2f} MB")
     for what, seconds in results.get("browser_s", {}).items():
         print(f"{what}: {seconds:.2f} s")
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

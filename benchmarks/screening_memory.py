@@ -12,7 +12,6 @@ Linux only.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import pandas as pd
 from ensemble_screening import make_lithium_crystals
 from platform_overhead import MADE_TARGET
+from results_file import write_results
 from training_throughput import machine_facts
 
 from raymat.data.crystals import CrystalSet
@@ -220,9 +220,7 @@ def main() -> None:
         "ratio_at_once": at_once / many,
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ repetition to the next, so the median has neither.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from graph_building import make_crystals, median_times
+from results_file import write_results
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
@@ -166,9 +166,7 @@ def main() -> None:
         "storage": measure_storage(config, crystals),
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

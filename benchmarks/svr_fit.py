@@ -9,7 +9,6 @@ scikit-learn's own.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from statistics import median
@@ -17,6 +16,7 @@ from statistics import median
 import numpy as np
 import torch
 from graph_building import make_crystals
+from results_file import write_results
 from scipy.sparse import csr_matrix
 from sklearn.svm import SVR
 from training_throughput import machine_facts
@@ -154,9 +154,7 @@ def main() -> None:
         "targets": [measure(args.data, t, n=args.n, splits=args.splits) for t in wanted],
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

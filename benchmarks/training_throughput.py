@@ -9,7 +9,6 @@ Not timed: building graphs, expanding the reference's Gaussians, validation.
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -22,6 +21,7 @@ import torch
 from graph_building import make_crystals
 from reference_cgcnn import ReferenceCGCNN, ReferenceCrystal, collate, train_epoch
 from reference_cgcnn import make_crystals as expand_crystals
+from results_file import write_results
 
 from raymat.data.readers import load_crystals
 from raymat.features.graph_view import batch_graph
@@ -206,9 +206,7 @@ def main() -> None:
         "profile": profile_raymat(sides),
     }
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

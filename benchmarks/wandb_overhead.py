@@ -11,7 +11,6 @@ which it is 2 %, and its share of an epoch here, which a busy machine disturbs l
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_overhead import MADE_TARGET, Clock, sample_crystals
+from results_file import write_results
 from training_throughput import machine_facts
 
 from raymat.data.splits import SplitConfig
@@ -174,9 +174,7 @@ def main() -> None:
         }
     results["search"]["share"] = results["many"]["s_per_epoch"] / results["search"]["epoch_s"]
     report(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":
