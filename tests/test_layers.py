@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "raymat"
 
 # From the bottom up; the rooms of one line stand side by side and do not import each other.
 ORDER: tuple[tuple[str, ...], ...] = (
+    ("text",),
     ("errors",),
     ("config", "properties", "shipped"),
     ("tracking",),

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import raymat
 from raymat.errors import DivergedError, RaymatError, did_you_mean, one_line
+from raymat.text import plain
 
 # name -> (module, one line of help); the module's `app` is the command
 COMMANDS = {
@@ -35,6 +36,7 @@ COMMANDS = {
     "data": ("raymat.cli.data", "Bring crystals in, check them, look at them."),
 }
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+_LINE = 2_000  # characters of an error
 _PLAIN_WORDS = {
     "Value error, ": "",
     "Input should be greater than or equal to": "must be at least",
@@ -180,7 +182,7 @@ def _plain(message: str) -> str:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{plain(line, at_most=_LINE)}\n")
 
 
 def _flush() -> None:
