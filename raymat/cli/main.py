@@ -176,8 +176,8 @@ def _say_usage(error: typer.TyperException) -> int:
 
 
 def _plain(message: str) -> str:
-    for words, plain in _PLAIN_WORDS.items():
-        message = message.replace(words, plain)
+    for words, ours in _PLAIN_WORDS.items():
+        message = message.replace(words, ours)
     return message
 
 
