@@ -68,10 +68,14 @@ _SHOWN = 20  # known words in a message
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Give ``"; did you mean 'x'?"`` for the known word closest to `word`, or the known words."""
+    """Return ``"; did you mean 'x'?"`` for the known word closest to `word`, or the known words.
+
+    Case is no difference: the same word in another case is the closest.
+    """
     words = sorted(known)
-    close = get_close_matches(word, words, n=1, cutoff=0.6)
+    folded = {known_word.casefold(): known_word for known_word in reversed(words)}
+    close = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        return f"; did you mean '{folded[close[0]]}'?"
     shown = ", ".join(words[:_SHOWN]) + (", ..." if len(words) > _SHOWN else "")
     return f"; known: {shown}" if words else ""

@@ -203,6 +203,12 @@ def find_property(name: str) -> Property:
     return PROPERTIES.get(name) or Property(name, "", "user-supplied column")
 
 
+def logarithm_of(name: str) -> str | None:
+    """Return the property whose log10 a known property is, None for any other."""
+    is_logarithm = name in PROPERTIES and PROPERTIES[name].unit.startswith("log10(")
+    return name.removeprefix("log10_") if is_logarithm else None
+
+
 def fields_of(provider: str) -> dict[str, ProviderField]:
     """Give the standard properties that a provider carries, by name."""
     return {f.property: f for f in PROVIDER_FIELDS if f.provider == provider}

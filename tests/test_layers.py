@@ -36,7 +36,7 @@ HOMES = {
     "wandb": ("tracking.wandb",),
     "wandb_workspaces": ("tracking.wandb_report",),
     "pymatgen": ("data", "features", "sources"),
-    "pint": ("sources",),
+    "pint": ("data",),
     "optimade": ("sources",),
     "mp_api": ("sources",),
     "torch": ("features", "models", "training", "explain"),

@@ -85,9 +85,9 @@ def import_(
     """
     check_output(out, source, endings=(".parquet",))
     refuse_existing(out)
+    from raymat.data.files.units import parse_unit_options
     from raymat.sources.files.importing import ImportRequest
     from raymat.sources.files.pool import count_cores
-    from raymat.sources.files.units import parse_unit_options
 
     request = ImportRequest(
         source=source,

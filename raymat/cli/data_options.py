@@ -9,7 +9,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from raymat.data.readers import DataSource, LoadedData
+    from raymat.data.facts import DataSource
+    from raymat.data.readers import LoadedData
     from raymat.sources.files.importing import Imported
 
 _FORMATS = (

@@ -18,7 +18,7 @@ from raymat.cluster.tasks import result_of, start_task, wait_for_some
 from raymat.config import Config, build_config
 from raymat.data.crystals import CrystalSet
 from raymat.data.limits import MAX_REJECTED
-from raymat.data.shards import Shard, describe_source, iter_shards
+from raymat.data.shards import Shard, ShardSource, iter_shards, open_shards
 from raymat.ensembles.stored import Ensemble
 from raymat.errors import RunError
 from raymat.screening.candidates import check_numbers
@@ -126,7 +126,8 @@ def _run(request: ScreenRequest, run: RunDirectory) -> dict[str, Any]:
         {name: e.threshold for name, e in ensembles.items() if e.threshold is not None},
     )
     fingerprints = _check_fingerprints(request, run)
-    source = describe_source(request.candidates)
+    candidates = open_shards(request.candidates)
+    source = candidates.facts
     _check_same_source(run, asdict(source))
     run.update_header(
         data=asdict(source),
@@ -138,8 +139,10 @@ def _run(request: ScreenRequest, run: RunDirectory) -> dict[str, Any]:
     with ray_session(request.address):
         check_folder_is_shared(run.path)
         resources = decide_resources(None, request.gpus)
+        for note in source.notes:
+            run.emit("warning", text=note)
         _say_dropped(run, ensembles)
-        _screen_shards(request, run, source.n_rows, resources)
+        _screen_shards(request, run, candidates, resources)
     return finish_screening(
         criterion,
         run,
@@ -174,11 +177,11 @@ def _say_dropped(run: RunDirectory, ensembles: dict[str, Ensemble]) -> None:
 
 
 def _screen_shards(
-    request: ScreenRequest, run: RunDirectory, n_rows: int, resources: Resources
+    request: ScreenRequest, run: RunDirectory, candidates: ShardSource, resources: Resources
 ) -> None:
-    ended = _whole_shards(run)
+    ended, n_rows = _whole_shards(run), candidates.facts.n_rows
     done = frozenset(ended.logged)
-    shards = iter_shards(request.candidates, size=request.shard_size, skip=done)
+    shards = iter_shards(candidates, size=request.shard_size, skip=done)
     shards = _check_first(request.checked_criterion(), shards, run)
     run.emit(
         "screening_started",

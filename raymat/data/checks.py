@@ -3,22 +3,25 @@
 A reason reads ``kind: detail``; rows are counted by kind.
 """
 
-from collections.abc import Set
+import math
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.distances import find_close_atoms
+from raymat.data.files.units import plan_columns, split_header
 from raymat.data.raw import RawCrystals
 from raymat.errors import DataError, did_you_mean
-from raymat.properties import Property, find_property
+from raymat.properties import PROPERTIES, Property, find_property, logarithm_of
+from raymat.text import quoted
 
 MAX_ATOMIC_NUMBER = 100  # the element features end at Fm
 _MIN_VOLUME = 1e-3  # Å^3; below it rows of the lattice are parallel or zero
 _LARGEST = 1e6  # Å, or fractional; a larger number has lost its digits
-_SHOWN = 60  # characters of an offending value in a message
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class Checked:
     Attributes:
         reasons: (n,) object array of str, "" for a usable row.
         properties: the properties, the target column as float64 where one was asked for.
+        note: where the target came from, if not from a column of its name, "" otherwise.
     """
 
     reasons: NDArray[np.object_]
     properties: pd.DataFrame
+    note: str = ""
 
     @property
     def usable(self) -> NDArray[np.int64]:
@@ -44,6 +49,7 @@ def check_rows(
     target: str | None,
     *,
     where: str,
+    units: Mapping[str, str] | None = None,
     earlier_ids: Set[str] = frozenset(),
     is_part: bool = False,
 ) -> Checked:
@@ -54,27 +60,111 @@ def check_rows(
     a usable row, or among `earlier_ids`. Of a part of the rows (`is_part`), a target column that
     holds text only is no error: the other parts may hold numbers (see `find_text`).
 
+    Args:
+        raw: the rows.
+        target: property column that must hold usable numbers, if any.
+        where: the source, for a message.
+        units: column -> unit that the source says of it.
+        earlier_ids: of usable rows before these.
+        is_part: whether there are more rows.
+
     Raises:
-        DataError: no such target column, or it holds text.
+        DataError: no such target column, in another unit, or it holds text.
     """
     properties = raw.properties
-    reasons = structure_reasons(raw)
+    reasons, note = structure_reasons(raw), ""
     if target is not None:
-        column = find_column(properties, target, where=where)
-        values = target_numbers(column)
-        problem = None if is_part else text_problem(column, values, properties, where=where)
+        found = read_target(properties, target, where=where, units=units or {})
+        problem = None if is_part else found.text_problem(properties, where=where)
         if problem is not None:
             raise problem
-        add_reasons(reasons, target_reasons(column, values, find_property(target)))
-        properties = properties.assign(**{target: values})
+        add_reasons(reasons, found.reasons)
+        properties, note = properties.assign(**{target: found.values}), found.note
     reject_duplicates(reasons, raw.material_ids, earlier_ids)
-    return Checked(reasons, properties)
+    return Checked(reasons, properties, note)
 
 
 def find_text(properties: pd.DataFrame, target: str, *, where: str) -> DataError | None:
     """Give the error of a target column that holds text and no number; None where it is fine."""
-    column = find_column(properties, target, where=where)
-    return text_problem(column, target_numbers(column), properties, where=where)
+    found = read_target(properties, target, where=where, units={})
+    return found.text_problem(properties, where=where)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target of some rows.
+
+    Attributes:
+        column: its cells, or those it is computed from, as the source has them.
+        numbers: (n,) float64 of these cells.
+        values: (n,) float64, the target.
+        reasons: (n,) object array of str, "" where it is usable.
+        note: where it came from, if not from a column of its name.
+    """
+
+    column: "pd.Series[float]"
+    numbers: NDArray[np.float64]
+    values: NDArray[np.float64]
+    reasons: NDArray[np.object_]
+    note: str
+
+    def text_problem(self, properties: pd.DataFrame, *, where: str) -> DataError | None:
+        """Return the error of a column that holds text only, None where it is fine."""
+        return text_problem(self.column, self.numbers, properties, where=where)
+
+
+def read_target(
+    properties: pd.DataFrame, target: str, *, where: str, units: Mapping[str, str]
+) -> Target:
+    """Return the target: the column of its name, or computed from what it is the logarithm of.
+
+    A column may say its unit in its name, ``K_VRH (GPa)``, or in `units`; it must be the one that
+    raymat keeps.
+
+    Raises:
+        DataError: there is no such column, more than one, or it is in another unit.
+    """
+    name = find_source(properties, target)
+    column = find_column(properties, name or target, where=where)
+    name = name or target
+    plain_name = split_header(name)[0]
+    plan = plan_columns(
+        [name], declared=units, texts={}, given={}, where=where, is_metadata=True,
+        option="`raymat data import` with --unit",
+    )[name]  # fmt: skip
+    notes = [plan.note, _unknown_unit(name, target, units)]
+    numbers = target_numbers(column)
+    reasons = target_reasons(column, numbers, find_property(plain_name))
+    if plain_name == target:
+        return Target(column, numbers, numbers, reasons, "; ".join(filter(None, notes)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.where(numbers > 0.0, np.log10(numbers), np.nan)
+        no_logarithm = np.isfinite(numbers) & ~(numbers > 0.0)
+    for row in np.flatnonzero(no_logarithm):
+        reasons[row] = (
+            f"target out of bounds: {plain_name} is {numbers[row]:g}, which has no logarithm"
+        )
+    logarithm = pd.Series(values, name=target)
+    add_reasons(reasons, target_reasons(logarithm, values, find_property(target)))
+    unit = find_property(target).unit.removeprefix("log10(").removesuffix(")")
+    notes.append(f"{target} is computed from column '{name}' ({unit})")
+    return Target(column, numbers, values, reasons, "; ".join(filter(None, notes)))
+
+
+def find_source(properties: pd.DataFrame, target: str) -> str | None:
+    """Return the column that the target is, or is computed from; None where there is neither."""
+    columns = list(map(str, properties.columns))
+    for wanted in filter(None, (target, logarithm_of(target))):
+        named = [name for name in columns if name == wanted or split_header(name)[0] == wanted]
+        if wanted in named or len(named) == 1:
+            return wanted if wanted in named else named[0]
+    return None
+
+
+def _unknown_unit(name: str, target: str, units: Mapping[str, str]) -> str:
+    if name in PROPERTIES or not units.get(name) or name != target:
+        return ""
+    return f"raymat knows no unit of '{name}': its numbers are taken as they are ({units[name]})"
 
 
 def kind_of(reason: str) -> str:
@@ -132,6 +222,13 @@ def find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Ser
     """
     if target not in properties.columns:
         hint = did_you_mean(target, numeric_columns(properties))
+        if not len(properties.columns):
+            hint = (
+                "; the source holds structures only: put an id_prop.csv with lines 'id,value' into"
+                " the folder, or give `raymat data import` a table of --properties"
+            )
+        elif (base := logarithm_of(target)) in properties.columns:
+            hint = f", but '{base}'; leave it out here: other commands compute {target} from it"
         raise DataError(f"{where}: no column '{target}'{hint}")
     column = properties[target]
     if isinstance(column, pd.DataFrame):
@@ -141,10 +238,22 @@ def find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Ser
 
 def target_numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
     """Give the target as float64, booleans as 0 and 1, NaN where there is no number."""
-    # Lists and dictionaries in a column are no numbers either, and to_numeric refuses them.
-    plain = column.map(lambda cell: str(cell) if isinstance(cell, list | dict) else cell)
-    values = pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.asarray(values, dtype=np.float64)
+    if column.dtype.kind in "mM":  # dates are no numbers, though pandas counts nanoseconds
+        return np.full(len(column), np.nan)
+    values = pd.to_numeric(column.map(_number_or_text), errors="coerce")
+    return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _number_or_text(cell: Any) -> Any:
+    """Return a cell that pandas can try: it takes bytes for numbers, and fails at huge ones."""
+    if isinstance(cell, int) and abs(cell) >= 2**63:
+        return math.inf if cell > 0 else -math.inf
+    return cell if pd.api.types.is_number(cell) or isinstance(cell, str | bool) else _blank(cell)
+
+
+def _blank(cell: Any) -> Any:
+    is_missing = pd.api.types.is_scalar(cell) and pd.isna(cell)
+    return math.nan if is_missing else "no number"
 
 
 def text_problem(
@@ -166,8 +275,8 @@ def text_problem(
     if not present.any() or np.isfinite(values).any() or _is_numeric(column):
         return None
     known = ", ".join(numeric_columns(properties)[:12]) or "none"
-    example = str(column[present].iloc[0])[:_SHOWN]
-    problem = f"column '{column.name}' holds text ({example!r}), not numbers"
+    example = quoted(column[present].iloc[0])
+    problem = f"column '{column.name}' holds text ({example}), not numbers"
     return DataError(f"{where}: {problem}; numeric columns: {known}")
 
 
@@ -179,7 +288,7 @@ def target_reasons(
     low, high = prop.bounds
     missing = column.isna().to_numpy(dtype=bool)
     for row in np.flatnonzero(np.isnan(values) & ~missing):
-        reasons[row] = f"target is not a number: {str(column.iloc[row])[:_SHOWN]!r}"
+        reasons[row] = f"target is not a number: {quoted(column.iloc[row])}"
     reasons[missing] = "target is missing: NaN or empty"
     reasons[np.isinf(values)] = "target is infinite"
     with np.errstate(invalid="ignore"):

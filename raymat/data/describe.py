@@ -9,8 +9,9 @@ from raymat.data.composition import element_totals, reduced_formulas
 from raymat.data.crystals import CrystalSet
 from raymat.data.duplicate_candidates import DuplicateRules, volumes_per_atom
 from raymat.data.duplicates import Duplicates, find_duplicates
+from raymat.data.facts import DataSource
 from raymat.data.leakage import Leakage, find_leakage, stated_spacegroups
-from raymat.data.readers import DataSource, LoadedData, reason_counts
+from raymat.data.readers import LoadedData, reason_counts
 from raymat.data.splits import SplitConfig, make_split
 from raymat.data.symmetry import find_spacegroup
 from raymat.data.target_shape import TargetShape, find_shape

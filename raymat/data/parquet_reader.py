@@ -1,6 +1,7 @@
 """Parquet: structures as arrays, read by column without building an object per crystal."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from raymat.data.crystals import ranges
 from raymat.data.raw import ID_COLUMN, STRUCTURE_COLUMNS, RawCrystals, split_off_ids
 from raymat.data.structure_parser import read_structure_table
 from raymat.errors import DataError
+from raymat.text import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,21 +22,19 @@ if TYPE_CHECKING:
 _BUFFER = 1 << 16  # bytes of a column that are read at once
 
 
-def read_parquet(path: Path) -> RawCrystals:
-    """Read ``lattice``, ``atomic_numbers``, ``frac_coords``, or a ``cif``/``structure`` column.
-
-    `lattice` holds nine numbers (Å, row-major, rows are a, b, c), `frac_coords` three per atom;
-    both may also be nested lists.
+def read_parquet(path: Path, columns: list[str] | None = None) -> "pa.Table":
+    """Read a whole file, or some of its columns.
 
     Raises:
-        DataError: no Parquet file, or no structure columns.
+        DataError: no Parquet file, or one that is damaged.
     """
     with open_parquet(path) as file:
         try:
-            table = file.read()
+            table = file.read(columns=columns)
+            table.validate(full=True)  # text that is no UTF-8 would stop us later, without a row
         except _read_errors() as cause:
             raise _unreadable(path, cause) from cause
-    return read_table(table, path)
+    return table
 
 
 def open_parquet(path: Path) -> "pq.ParquetFile":
@@ -101,13 +101,17 @@ def _next_batch(batches: "Iterator[pa.RecordBatch]") -> "pa.RecordBatch":
 def read_table(table: "pa.Table", path: Path, *, first_row: int = 0) -> RawCrystals:
     """Read the rows of a table that stand in the file from `first_row` on.
 
+    Structures are ``lattice``, ``atomic_numbers``, ``frac_coords``, or a ``cif``/``structure``
+    column. `lattice` holds nine numbers (Å, row-major, rows are a, b, c), `frac_coords` three per
+    atom; both may also be nested lists.
+
     Raises:
-        DataError: no structure columns.
+        DataError: no structure columns, or one that cannot be read.
     """
     index = [name for name in table.column_names if name.startswith("__index_level_")]
     table = table.drop_columns(index)
     if not set(STRUCTURE_COLUMNS) <= set(table.column_names):
-        return read_structure_table(to_frame(table), where=str(path), first_row=first_row)
+        return read_structure_table(to_frame(table, path), where=str(path), first_row=first_row)
     return _read_arrays(table, path, first_row)
 
 
@@ -121,7 +125,7 @@ def _read_arrays(table: "pa.Table", path: Path, first_row: int) -> RawCrystals:
     kept = np.where(problems == "", n_sites, 0)
     cells = np.tile(np.eye(3), (table.num_rows, 1, 1))
     cells[good] = _rows_of(lattices, n_lattice, good).reshape(-1, 3, 3)
-    rest = to_frame(table.drop_columns(list(STRUCTURE_COLUMNS)))
+    rest = to_frame(table.drop_columns(list(STRUCTURE_COLUMNS)), path)
     ids, properties = split_off_ids(rest, first_row=first_row)
     return RawCrystals(
         material_ids=ids,
@@ -134,16 +138,39 @@ def _read_arrays(table: "pa.Table", path: Path, first_row: int) -> RawCrystals:
     )
 
 
-def to_frame(table: "pa.Table") -> pd.DataFrame:
-    """Give the pandas table, its ids as the file has them."""
-    if ID_COLUMN not in table.column_names:
-        frame: pd.DataFrame = table.to_pandas()
-        return frame
+def to_frame(table: "pa.Table", path: Path) -> pd.DataFrame:
+    """Return the pandas table, whatever another program noted for pandas, its ids as in the file.
+
+    Raises:
+        DataError: a column holds what pandas cannot.
+    """
+    import pyarrow as pa
+
     # pandas would write 17 as 17.0 wherever a row without an id is among those read at once.
-    ids = pd.Series(table[ID_COLUMN].to_pylist(), dtype=object)
-    frame = table.drop_columns([ID_COLUMN]).to_pandas().reset_index(drop=True)
-    frame.insert(0, ID_COLUMN, ids)
+    has_ids = ID_COLUMN in table.column_names
+    rest = table.drop_columns([ID_COLUMN]) if has_ids else table
+    try:
+        frame: pd.DataFrame = _texts(rest).replace_schema_metadata(None).to_pandas()
+        ids = table[ID_COLUMN].to_pylist() if has_ids else []
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError) as cause:
+        problem = f"a column cannot be read ({plain(_first_line(cause))}); write it as numbers"
+        raise DataError(f"{path}: {problem} or text") from cause
+    if not len(frame.columns):
+        frame = pd.DataFrame(index=range(len(table)))
+    if has_ids:
+        frame.insert(0, ID_COLUMN, pd.Series(ids, dtype=object))
     return frame
+
+
+def _texts(table: "pa.Table") -> "pa.Table":
+    """Return the table with text where bytes are stored that are text."""
+    import pyarrow as pa
+
+    for index, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            with suppress(pa.ArrowException):
+                table = table.set_column(index, field.name, table[index].cast(pa.large_string()))
+    return table
 
 
 def _flatten(column: "pa.ChunkedArray", path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -151,18 +178,38 @@ def _flatten(column: "pa.ChunkedArray", path: Path) -> tuple[NDArray[Any], NDArr
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = column.combine_chunks()
+    values = _plain(column.combine_chunks())
     counts = np.ones(len(values), dtype=np.int64)
-    while pa.types.is_nested(values.type) and not pa.types.is_struct(values.type):
+    while _is_list(values.type):
         inner = pc.fill_null(pc.list_value_length(values), 0).to_numpy().astype(np.int64)
         ends = np.concatenate([[0], np.cumsum(inner)])
         rows = np.concatenate([[0], np.cumsum(counts)])
         counts = np.diff(ends[rows])
-        values = values.flatten()
+        values = _plain(values.flatten())
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         name = f"structure columns must hold lists of numbers, found {column.type}"
         raise DataError(f"{path}: {name}; write them as float64[9], uint8 and float lists")
     return values.to_numpy(zero_copy_only=False), counts
+
+
+def _plain(values: Any) -> Any:
+    """Return an array without dictionary, extension type or views of lists."""
+    import pyarrow as pa
+
+    if isinstance(values, pa.ExtensionArray):
+        return _plain(values.storage)
+    if pa.types.is_dictionary(values.type):
+        return _plain(values.dictionary_decode())
+    if pa.types.is_list_view(values.type) or pa.types.is_large_list_view(values.type):
+        return values.cast(pa.large_list(values.type.value_type))
+    return values
+
+
+def _is_list(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in tests)
 
 
 def _shape_problems(

@@ -1,55 +1,18 @@
 """Crystals in: any supported source to checked crystals, with what was left out and why."""
 
-import hashlib
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raymat.data.builtin import BUILTIN
 from raymat.data.checks import Checked, check_rows, kind_of
-from raymat.data.cif_folder import CifFolder, open_listed_folder
 from raymat.data.crystals import CrystalSet
+from raymat.data.facts import DataSource
+from raymat.data.files.source import open_source
 from raymat.data.limits import MAX_REJECTED
-from raymat.data.parquet_reader import read_parquet
 from raymat.data.raw import RawCrystals
-from raymat.data.structure_parser import read_structure_table
-from raymat.data.table_reader import TABLE_READERS
-from raymat.errors import DataError, did_you_mean
-
-DATA_ENDINGS = (".parquet", *TABLE_READERS)
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """What a source is, before its rows are checked.
-
-    Attributes:
-        name: file name without its ending, folder name, or name of a built-in set.
-        path: absolute path; None for a built-in set.
-        sha256: of the file; of id_prop.csv and the CIF files; or of a built-in set's arrays.
-        n_rows: rows in the source.
-    """
-
-    name: str
-    path: str | None
-    sha256: str
-    n_rows: int
-
-    def counted(self, n_rejected: int) -> "DataSource":
-        """Give the same source with the counts of its checked rows."""
-        return DataSource(**vars(self), n_used=self.n_rows - n_rejected, n_rejected=n_rejected)
-
-
-@dataclass(frozen=True)
-class DataSource(SourceFacts):
-    """Where crystals came from, and how many of its rows are usable and are not."""
-
-    n_used: int
-    n_rejected: int
+from raymat.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -84,8 +47,8 @@ def load_crystals(
     """Read and check every row of a source.
 
     Args:
-        source: a Parquet, CSV, JSON or JSON.GZ file, a folder of CIF files with ``id_prop.csv``,
-            or the name of a built-in set (``delta``).
+        source: what `open_source` opens: a table, a folder or archive of files with crystals, such
+            a file itself, an ASE database, or the name of a built-in set (``delta``).
         target: property column that must hold finite numbers within the property's bounds;
             None to check structures and ids only.
         max_rejected: largest share of unusable rows, 0 to 1.
@@ -94,15 +57,17 @@ def load_crystals(
         DataError: the source cannot be used as a whole.
         TooManyRejectedError: too many of its rows cannot be used.
     """
-    raw, facts = _read(source, target)
+    opened = open_source(source, target=target)
+    raw = opened.open_rows().whole()
     refuse_empty(len(raw), source)
-    checked = check_rows(raw, target, where=source)
+    facts = opened.facts_of(len(raw))
+    checked = check_rows(raw, target, where=source, units=opened.units)
     rejected = list_rejected(raw, checked)
     refuse_too_many(rejected, len(raw), source=source, max_rejected=max_rejected)
     return LoadedData(
         crystals=raw.select(checked.usable, checked.properties),
         rejected=rejected,
-        source=facts.counted(len(rejected)),
+        source=facts.counted(len(rejected), checked.note),
     )
 
 
@@ -144,40 +109,6 @@ def reason_counts(rejected: pd.DataFrame) -> dict[str, int]:
     return {str(kind): int(n) for kind, n in counts.items()}
 
 
-def _read(source: str, target: str | None) -> tuple[RawCrystals, SourceFacts]:
-    if source in BUILTIN:
-        raw = BUILTIN[source]()
-        return raw, facts_of_builtin(source, raw)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        folder = open_listed_folder(path, target)
-        return folder.read(0, len(folder)), facts_of_folder(folder)
-    ending = find_ending(path)
-    table_reader = TABLE_READERS.get(ending)
-    if table_reader is None:
-        raw = read_parquet(path)
-    else:
-        raw = read_structure_table(table_reader(path), where=str(path))
-    return raw, facts_of_file(path, len(raw))
-
-
-def facts_of_builtin(name: str, raw: RawCrystals) -> SourceFacts:
-    """Describe a built-in set."""
-    return SourceFacts(name=name, path=None, sha256=_hash_arrays(raw), n_rows=len(raw))
-
-
-def facts_of_folder(folder: CifFolder) -> SourceFacts:
-    """Describe a folder; every file is read, none is parsed."""
-    path = folder.path.resolve()
-    return SourceFacts(path.name, str(path), sha256=folder.sha256(), n_rows=len(folder))
-
-
-def facts_of_file(path: Path, n_rows: int) -> SourceFacts:
-    """Describe a file that `find_ending` knows."""
-    name = path.name[: -len(find_ending(path))]
-    return SourceFacts(name, str(path.resolve()), sha256=hash_file(path), n_rows=n_rows)
-
-
 def refuse_empty(n_rows: int, source: str) -> None:
     """Refuse a source without rows.
 
@@ -186,29 +117,6 @@ def refuse_empty(n_rows: int, source: str) -> None:
     """
     if not n_rows:
         raise DataError(f"{source}: the source is empty (no rows)")
-
-
-def find_ending(path: Path) -> str:
-    """Give the ending that tells how a file is read: ``.parquet`` or one of `TABLE_READERS`.
-
-    Raises:
-        DataError: no such file, an empty one, or another ending.
-    """
-    if not path.exists():
-        near = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        close = get_close_matches(path.name, [*near, *BUILTIN], n=1)  # never the whole folder
-        hint = did_you_mean(path.name, close or BUILTIN)
-        raise DataError(f"{path}: no such file or folder, and no built-in data set{hint}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
-    for ending in sorted(DATA_ENDINGS, key=len, reverse=True):
-        if path.name.lower().endswith(ending):
-            return ending
-    raise DataError(
-        f"{path}: cannot tell what '{path.suffix}' is; expected {', '.join(DATA_ENDINGS)}, "
-        "or a folder of CIF files with id_prop.csv (`raymat data import` reads archives, ASE "
-        "databases and more)"
-    )
 
 
 def rejection_letter(
@@ -237,20 +145,6 @@ def rejection_letter(
     limit = f"more than --max-rejected {max_rejected:g}"
     advice = listed or f"`raymat data check {source}` lists them"
     return f"{source}: {counted} ({limit}): {why}; {advice}; mend them, or raise --max-rejected"
-
-
-def hash_file(path: Path) -> str:
-    """Give the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _hash_arrays(raw: RawCrystals) -> str:
-    digest = hashlib.sha256("\n".join(raw.material_ids).encode())
-    for array in (raw.lattices, raw.offsets, raw.atomic_numbers, raw.frac_coords):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(raw.properties.to_csv(index=False).encode())
-    return digest.hexdigest()
 
 
 def _rebuild_rejected(message: str, rejected: pd.DataFrame) -> TooManyRejectedError:

@@ -4,7 +4,7 @@ Shard k holds rows ``k * size`` to ``(k + 1) * size - 1`` of the source, usable 
 source has the same shards whenever it is read, and whichever of them are left out.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from raymat.data.checks import Checked, check_rows, find_text
 from raymat.data.crystals import CrystalSet
+from raymat.data.facts import SourceFacts
+from raymat.data.files.source import open_source
+from raymat.data.files.tables import Rows
 from raymat.data.raw import RawCrystals
-from raymat.data.readers import SourceFacts, list_rejected
-from raymat.data.shard_sources import ShardSource, count_shards, open_source
+from raymat.data.readers import list_rejected, refuse_empty
 from raymat.errors import DataError
 
 SHARD_SIZE = 2000
@@ -44,72 +46,66 @@ class Shard:
         return len(self.crystals) + len(self.rejected)
 
 
-def count_candidates(source: str) -> int:
-    """Count the rows of a source, usable or not, without parsing a structure.
+@dataclass(frozen=True)
+class ShardSource:
+    """A source that is open.
+
+    Attributes:
+        name: as the user gave it.
+        rows: reads it.
+        facts: name, path, hash and number of rows.
+        units: column -> unit that the source says of it.
+    """
+
+    name: str
+    rows: Rows
+    facts: SourceFacts
+    units: Mapping[str, str]
+
+
+def open_shards(source: str, target: str | None = None) -> ShardSource:
+    """Open a source; tables and listed folders are read later, shard by shard.
 
     Raises:
         DataError: the source cannot be used as a whole.
     """
-    return open_source(source).n_rows
-
-
-def describe_source(source: str) -> SourceFacts:
-    """Give a source's name, path, SHA-256 and number of rows, without parsing a structure.
-
-    The hash is the one that `load_crystals` gives to the same source; that of a folder without
-    ``id_prop.csv`` covers the names and contents of its CIF files.
-
-    Raises:
-        DataError: the source cannot be used as a whole.
-    """
-    return open_source(source).facts()
+    opened = open_source(source, target=target)
+    rows = opened.open_rows()
+    refuse_empty(rows.n_rows, source)
+    return ShardSource(source, rows, opened.facts_of(rows.n_rows), opened.units)
 
 
 def iter_shards(
-    source: str, *, size: int = SHARD_SIZE, skip: Collection[int] = frozenset()
-) -> Iterator[Shard]:
-    """Read and check a source, shard by shard; the rows kept are those `load_crystals` keeps.
-
-    Parquet is read a shard at a time, and the files of a folder are opened when their shard is
-    due. CSV and JSON are held whole, as text, and only their structures are parsed by shard. Of
-    every row, 8 bytes are kept, so that an id met again is rejected in whichever shard it stands.
-
-    Args:
-        source: what `load_crystals` reads, or a folder of CIF files without ``id_prop.csv``; the
-            files' names are then the ids.
-        size: rows in a shard.
-        skip: numbers of shards not to give. They are not parsed either, unless they hold an id
-            that a given shard holds, too.
-
-    Raises:
-        DataError: the source cannot be used as a whole, or, while shards are given, rows of the
-            file cannot be read.
-    """
-    return read_shards(open_source(source), size=size, skip=skip, where=source)
-
-
-def read_shards(
-    opened: ShardSource,
+    source: str | ShardSource,
     *,
-    where: str,
     size: int = SHARD_SIZE,
     skip: Collection[int] = frozenset(),
     target: str | None = None,
+    on_note: Callable[[str], None] = lambda _note: None,
 ) -> Iterator[Shard]:
-    """Read and check an open source, shard by shard; see `iter_shards`.
+    """Read and check a source, shard by shard; the rows kept are those `load_crystals` keeps.
+
+    Parquet is read a shard at a time, and the files of a folder with ``id_prop.csv`` are opened
+    when their shard is due. CSV and JSON are held whole, as text, and only their structures are
+    parsed by shard; what else `open_source` opens is parsed at once. Of every row, 8 bytes are
+    kept, so that an id met again is rejected in whichever shard it stands.
 
     Args:
-        opened: the source.
-        where: what to call it in a message.
+        source: what `load_crystals` reads, perhaps open already.
         size: rows in a shard.
-        skip: numbers of shards not to give.
+        skip: numbers of shards not to give. They are not parsed either, unless they hold an id
+            that a given shard holds, too.
         target: property column that must hold usable numbers, as for `load_crystals`.
+        on_note: told where the target came from, if not from a column of its name.
 
     Raises:
-        DataError: no such target column, or, after the last shard, it has held text only.
+        DataError: the source cannot be used as a whole, or, while shards are given, rows of the
+            file cannot be read; no such target column, or, after the last shard, it has held text
+            only.
     """
-    checker = _Checker(target, where)
-    return _give(opened, _plan(opened, size, skip), checker, size=size)
+    opened = open_shards(source, target) if isinstance(source, str) else source
+    checker = _Checker(target, opened, on_note)
+    return _give(opened.rows, _plan(opened.rows, size, skip), checker, size=size)
 
 
 @dataclass(frozen=True)
@@ -127,8 +123,8 @@ class _Plan:
     repeated: NDArray[np.int64]
 
 
-def _plan(source: ShardSource, size: int, skip: Collection[int]) -> _Plan:
-    given = frozenset(range(count_shards(source.n_rows, size))) - frozenset(skip)
+def _plan(source: Rows, size: int, skip: Collection[int]) -> _Plan:
+    given = frozenset(range(-(-source.n_rows // size))) - frozenset(skip)
     hashes = np.concatenate([_hashes(ids) for ids in source.ids()])
     values, counts = np.unique(hashes, return_counts=True)
     repeated = values[counts > 1]
@@ -142,13 +138,21 @@ def _plan(source: ShardSource, size: int, skip: Collection[int]) -> _Plan:
 class _Checker:
     """Checks shard after shard, and tells at the end of a target that was never a number."""
 
-    def __init__(self, target: str | None, where: str) -> None:
-        self.target, self.where = target, where
+    def __init__(
+        self, target: str | None, source: ShardSource, on_note: Callable[[str], None]
+    ) -> None:
+        self.target, self.where, self.units = target, source.name, source.units
+        self.on_note, self.note = on_note, ""
         self.has_numbers = target is None
         self.text: DataError | None = None
 
     def check(self, raw: RawCrystals, taken: set[str]) -> Checked:
-        checked = check_rows(raw, self.target, where=self.where, earlier_ids=taken, is_part=True)
+        checked = check_rows(
+            raw, self.target, where=self.where, units=self.units, earlier_ids=taken, is_part=True
+        )
+        if checked.note != self.note:
+            self.note = checked.note
+            self.on_note(self.note)
         if self.target is not None and not self.has_numbers:
             values = checked.properties[self.target].to_numpy(dtype=np.float64)
             self.has_numbers = bool(np.isfinite(values).any())
@@ -160,7 +164,7 @@ class _Checker:
             raise self.text
 
 
-def _give(source: ShardSource, plan: _Plan, checker: _Checker, *, size: int) -> Iterator[Shard]:
+def _give(source: Rows, plan: _Plan, checker: _Checker, *, size: int) -> Iterator[Shard]:
     taken: set[str] = set()  # of the repeated ids, those that had a usable row
     for number, raw in source.read(size, plan.read):
         checked = checker.check(raw, taken)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from raymat.data.checks import kind_of
-from raymat.data.readers import DataSource, TooManyRejectedError, rejection_letter
-from raymat.data.shard_sources import open_source
-from raymat.data.shards import read_shards
+from raymat.data.facts import DataSource
+from raymat.data.readers import TooManyRejectedError, rejection_letter
+from raymat.data.shards import iter_shards, open_shards
 
 SHOWN_ROWS = 20
 _ROWS_AT_ONCE = 10_000  # about 10 MB of structures
@@ -61,14 +61,16 @@ def survey(
     Raises:
         DataError: the source cannot be used as a whole.
     """
-    opened = open_source(source, target)
+    opened, notes = open_shards(source, target), list[str]()
     counts: Counter[str] = Counter()
     first: list[pd.DataFrame] = []
-    for shard in read_shards(opened, where=source, size=_ROWS_AT_ONCE, target=target):
+    shards = iter_shards(opened, size=_ROWS_AT_ONCE, target=target, on_note=notes.append)
+    for shard in shards:
         if len(shard.rejected):
             on_rejected(shard.rejected)
             counts.update(shard.rejected["reason"].map(kind_of))
             missing = SHOWN_ROWS - sum(map(len, first))
             first.append(shard.rejected.head(missing))
     shown = pd.concat(first, ignore_index=True) if first else shard.rejected
-    return Survey(opened.facts().counted(counts.total()), dict(counts.most_common()), shown)
+    source_facts = opened.facts.counted(counts.total(), *notes)
+    return Survey(source_facts, dict(counts.most_common()), shown)

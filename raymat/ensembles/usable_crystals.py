@@ -7,8 +7,9 @@ import pandas as pd
 
 from raymat.data.composition import SYMBOLS, element_totals
 from raymat.data.crystals import CrystalSet
+from raymat.data.facts import DataSource
 from raymat.data.limits import MAX_REJECTED
-from raymat.data.readers import DataSource, LoadedData, load_crystals
+from raymat.data.readers import LoadedData, load_crystals
 from raymat.ensembles.stored import Ensemble
 from raymat.errors import DataError, UnknownElementError
 from raymat.features.store import FeatureStore

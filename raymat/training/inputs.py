@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from raymat.data.composition import SYMBOLS
 from raymat.data.crystals import CrystalSet
+from raymat.data.facts import DataSource
 from raymat.data.leakage import Leakage, find_leakage
-from raymat.data.readers import DataSource, load_crystals
+from raymat.data.readers import load_crystals
 from raymat.data.scaling import TargetScaling
 from raymat.data.splits import (
     PARTS,

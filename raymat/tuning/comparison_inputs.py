@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.facts import DataSource
 from raymat.data.leakage import find_leakage
-from raymat.data.readers import DataSource, load_crystals
+from raymat.data.readers import load_crystals
 from raymat.data.splits import Split, make_split
 from raymat.properties import Task, find_property
 from raymat.training.inputs import (

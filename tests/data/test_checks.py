@@ -186,7 +186,7 @@ def targets(values: list[object], name: str = "y", dtype: Any = None) -> RawCrys
         ("y", float("nan"), "target is missing: NaN or empty"),
         ("y", float("-inf"), "target is infinite"),
         ("y", "about 3", "target is not a number: 'about 3'"),
-        ("y", [1.0], "target is not a number: '[1.0]'"),
+        ("y", [1.0], "target is not a number: [1.0]"),
         ("band_gap", -0.1, "target out of bounds: -0.1, but band_gap lies between 0 and 50 eV"),
         ("is_metal", 2, "target out of bounds: 2, but is_metal is 0 or 1"),
     ],

@@ -99,14 +99,14 @@ def test_folder_whose_listing_has_a_header(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "sample")
     listing = folder / "id_prop.csv"
     listing.write_text("id,band_gap\n" + listing.read_text())
-    loaded = load_crystals(str(folder), target="y", max_rejected=0.5)
-    assert loaded.rejected["material_id"].tolist() == ["id"]
-    assert loaded.rejected["reason"].tolist() == [
-        "header line: no file id.cif; the first line looks like a header, and id_prop.csv has none"
-    ]
-    assert loaded.crystals.target("y").tolist() == [1.5 + i for i in range(6)]
-    with pytest.raises(TooManyRejectedError, match=r"1 of 7 rows .*: header line \(1\);"):
-        load_crystals(str(folder))
+    loaded = load_crystals(str(folder), target="band_gap")
+    assert loaded.source.notes == (
+        "id_prop.csv: its first line (id, band_gap) is taken as names of columns",
+    )
+    assert len(loaded.rejected) == 0
+    assert loaded.crystals.target("band_gap").tolist() == [1.5 + i for i in range(6)]
+    with pytest.raises(DataError, match="no column 'Band_Gap'; did you mean 'band_gap'"):
+        load_crystals(str(folder), target="Band_Gap")
 
 
 @pytest.mark.parametrize("first", ["0000,n/a", "gone,1.0"])
@@ -222,8 +222,10 @@ def test_header_without_rows(tmp_path: Path) -> None:
         ("odd.json", b'{"a": 1}', "expected a list of records, or 'columns'"),
         ("unfit.json", b'{"columns": ["a"], "data": [[1, 2]]}', "do not fit"),
         ("bad.csv", b'a,b\n1,2\n3,"4\n5,6,7,8\n', "not a readable CSV file"),
-        ("bytes.csv", b"\xff\xfe\x00a,b", "not a readable CSV file"),
-        ("crystals.xyz", b"2", r"cannot tell what '\.xyz' is; expected \.parquet"),
+        ("bytes.csv", b"\xff\xfea,b", r"not a readable CSV file \(its bytes are no text"),
+        ("zeros.csv", b"a,b\n\x00,1", r"not a readable CSV file \(it holds zero bytes"),
+        ("crystals.xyz", b"2", r"none of the rows can be used: .*: unreadable xyz"),
+        ("crystals.doc", b"2", r"cannot tell what '\.doc' is; expected \.parquet"),
         ("plain.csv", b"material_id,y\nA,1\n", "no structure column; expected 'cif'"),
     ],
 )
@@ -234,8 +236,8 @@ def test_unusable_files(tmp_path: Path, name: str, content: bytes, message: str)
     assert "\n" not in str(caught.value)
 
 
-def test_folder_without_list(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no id_prop\.csv in this folder"):
+def test_folder_without_crystals(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no files with crystals \(it is empty\); expected \.cif"):
         load_crystals(str(tmp_path))
 
 

@@ -88,7 +88,7 @@ def test_a_folder_needs_its_list_for_a_target_only(tmp_path: Path) -> None:
     (folder / "id_prop.csv").unlink()
     plain, _ = survey_all(folder)
     assert plain.source.n_rows == listed.source.n_rows
-    with pytest.raises(DataError, match=r"no id_prop\.csv in this folder"):
+    with pytest.raises(DataError, match=r"no column 'y'; the source holds structures only: put an"):
         survey_all(folder, "y")
 
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.files import archives
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.errors import DataError
-from raymat.sources.files import archives
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
 
 BOMB = 64 << 20  # bytes of zeros
@@ -92,8 +92,8 @@ def test_listed_member_longer_than_a_worker_is_given(
     run(folder, tmp_path / "folder.parquet")
     for path in folder.glob("*.cif"):
         path.write_text(path.read_text() * n_blocks)
-    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", 100)
-    monkeypatch.setattr("raymat.sources.files.documents._SECTION", 100)
+    monkeypatch.setattr("raymat.data.files.documents._WHOLE", 100)
+    monkeypatch.setattr("raymat.data.files.documents._SECTION", 100)
     packed, out = pack(folder, ending, root=True), tmp_path / "packed.parquet"
     if n_blocks == 1:
         run(packed, out)

@@ -73,7 +73,7 @@ def test_integers_keep_their_digits(
     wanted: list[object] | str,
 ) -> None:
     """Two files, each a part of its own."""
-    monkeypatch.setattr("raymat.sources.files.chunks.SIZE", 1)
+    monkeypatch.setattr("raymat.data.files.chunks.SIZE", 1)
     folder, out = tmp_path / "s", tmp_path / "o.parquet"
     folder.mkdir()
     for row, cell in enumerate(cells):

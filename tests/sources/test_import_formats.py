@@ -96,8 +96,8 @@ def test_compressed_file_and_one_longer_than_a_worker_is_given(
     ase.io.write(tmp_path / "run.xyz", frames, format="extxyz")
     whole = imported(tmp_path / "run.xyz", tmp_path / "o.parquet")
     (tmp_path / "run.xyz.gz").write_bytes(gzip.compress((tmp_path / "run.xyz").read_bytes()))
-    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", 1000)
-    monkeypatch.setattr("raymat.sources.files.documents._SECTION", 2000)
+    monkeypatch.setattr("raymat.data.files.documents._WHOLE", 1000)
+    monkeypatch.setattr("raymat.data.files.documents._SECTION", 2000)
     for number, name in enumerate(("run.xyz", "run.xyz.gz")):
         assert_same(imported(tmp_path / name, tmp_path / f"{number}.parquet"), whole)
 
@@ -106,7 +106,7 @@ def test_compressed_file_and_one_longer_than_a_worker_is_given(
 def test_cif_of_many_blocks(
     tmp_path: Path, tiny_crystals: CrystalSet, monkeypatch: pytest.MonkeyPatch, whole: int
 ) -> None:
-    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", whole)
+    monkeypatch.setattr("raymat.data.files.documents._WHOLE", whole)
     texts = ["# written by hand\ndata_global\n_publ_author_name 'nobody'\n"]
     for row in range(4):
         text = str(tiny_crystals[row].to_structure().to(fmt="cif"))
@@ -120,7 +120,7 @@ def test_cif_of_many_blocks(
 def test_cif_with_a_block_of_remarks_is_called_after_its_file(
     tmp_path: Path, tiny_crystals: CrystalSet, monkeypatch: pytest.MonkeyPatch, whole: int
 ) -> None:
-    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", whole)
+    monkeypatch.setattr("raymat.data.files.documents._WHOLE", whole)
     text = str(tiny_crystals[0].to_structure().to(fmt="cif"))
     (tmp_path / "mine.cif").write_text(f"data_global\n_publ_author_name 'nobody'\n{text}")
     found = imported(tmp_path / "mine.cif", tmp_path / "o.parquet")
@@ -136,8 +136,8 @@ def test_file_of_one_structure_is_called_after_itself_however_long(
     whole: int,
     section: int,
 ) -> None:
-    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", whole)
-    monkeypatch.setattr("raymat.sources.files.documents._SECTION", section)
+    monkeypatch.setattr("raymat.data.files.documents._WHOLE", whole)
+    monkeypatch.setattr("raymat.data.files.documents._SECTION", section)
     folder = tmp_path / "s"
     folder.mkdir()
     write_cif(tiny_crystals[0], folder / "mine.cif")
@@ -269,7 +269,9 @@ def test_equal_names_need_paths(tmp_path: Path, tiny_crystals: CrystalSet) -> No
     for part in ("a", "b"):
         (tmp_path / "s" / part).mkdir(parents=True)
         write_cif(tiny_crystals[0], tmp_path / "s" / part / "x.cif")
-    with pytest.raises(DataError, match=r"2 files would share .*'x'.*; --ids path calls each"):
+    with pytest.raises(
+        DataError, match=r"2 files would share .*'x'.*raymat data import --ids path` calls each"
+    ):
         run(tmp_path / "s", tmp_path / "o.parquet")
     found = imported(tmp_path / "s", tmp_path / "o.parquet", ids="path")
     assert found.material_ids.tolist() == ["a/x.cif", "b/x.cif"]

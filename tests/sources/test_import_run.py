@@ -18,12 +18,12 @@ from ase import Atoms
 from conftest import make_crystal
 
 from raymat.data.crystals import Crystal, CrystalSet
+from raymat.data.files.split import TEXT_LIMIT
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.data.writers import write_crystals
 from raymat.errors import DataError, RunError
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
 from raymat.sources.files.parts import open_parts
-from raymat.sources.files.split import TEXT_LIMIT
 from raymat.sources.partial_folder import partial_folder
 
 N_FILES = 1300  # three chunks
@@ -78,7 +78,7 @@ def test_imports_what_load_crystals_loads(
     """Rows, reasons, hash and columns, whatever the chunks."""
     for size in (500, 5):
         for module in ("chunks", "source", "tables"):
-            monkeypatch.setattr(f"raymat.sources.files.{module}.SIZE", size)
+            monkeypatch.setattr(f"raymat.data.files.{module}.SIZE", size)
         folder = tmp_path / str(size)
         folder.mkdir()
         for number, source in enumerate(tables(folder, twelve_crystals)):

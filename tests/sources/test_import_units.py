@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.files.unit_text import conversion
+from raymat.data.files.units import ColumnUnit, parse_unit_options, split_header
 from raymat.data.readers import load_crystals
 from raymat.data.writers import write_crystals
 from raymat.errors import ConfigError, DataError
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
-from raymat.sources.files.unit_text import conversion
-from raymat.sources.files.units import ColumnUnit, parse_unit_options, split_header
 
 MEV, LOG_KBAR = {"band_gap": "meV"}, {"log10_K_VRH": "log10(kbar)"}
 
@@ -125,8 +125,15 @@ def test_words_beside_numbers_with_units(
 
 
 def test_table_without_ids(folder: Path) -> None:
-    with pytest.raises(DataError, match="no column 'material_id' to find crystals by; found id, K"):
-        run(folder, "id,K\nSi,1\n")
+    with pytest.raises(DataError, match="no column 'material_id' to find crystals by; found x, K"):
+        run(folder, "x,K\nSi,1\n")
+
+
+def test_a_table_whose_ids_have_another_name_and_another_separator(folder: Path) -> None:
+    table = "ID;K_VRH\nNaCl;23,4\nSi;83\nCsCl;1\nSrTiO3;2\n"
+    found = run(folder, table, target="K_VRH")
+    assert found.source.n_used == 4
+    assert found.notes == [f"{folder.parent / 't.csv'}: ids are those of column 'ID'"]
 
 
 def test_crystals_and_rows_without_each_other(folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""Crystals from files of every kind: folders, archives, collections, ASE databases."""
+"""Imports: any source that `raymat.data.files` opens, once, as one Parquet file."""

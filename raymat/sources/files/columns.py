@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from raymat.data.files.units import ColumnUnit
 from raymat.data.raw import ID_COLUMN, STRUCTURE_COLUMNS
 from raymat.errors import DataError
 from raymat.sources.files.parts import PREFIX
 from raymat.sources.files.property_table import PropertyTable
-from raymat.sources.files.units import ColumnUnit
 
 if TYPE_CHECKING:
     import pyarrow as pa

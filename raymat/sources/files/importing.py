@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 
 from raymat.data.checks import Checked, find_column
+from raymat.data.facts import DataSource
+from raymat.data.files.chunks import AUTO, NO_ID, Chunk
+from raymat.data.files.source import OpenSource, open_source
+from raymat.data.files.unchanged import SourceChangedError
+from raymat.data.files.units import split_header
 from raymat.data.limits import MAX_REJECTED
-from raymat.data.readers import DataSource, refuse_empty, refuse_too_many, rejected_rows
+from raymat.data.readers import refuse_empty, refuse_too_many, rejected_rows
 from raymat.data.writers import write_rejected
 from raymat.errors import DataError, did_you_mean
-from raymat.sources.files.chunks import AUTO, NO_ID, Chunk
 from raymat.sources.files.columns import Columns
 from raymat.sources.files.join import (
     Survey,
@@ -30,9 +34,6 @@ from raymat.sources.files.join import (
 from raymat.sources.files.parts import PartFolder, open_parts
 from raymat.sources.files.pool import parse_all, start_server
 from raymat.sources.files.property_table import PropertyTable, read_property_table
-from raymat.sources.files.source import ImportSource, open_import
-from raymat.sources.files.unchanged import SourceChangedError
-from raymat.sources.files.units import split_header
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -99,7 +100,7 @@ def import_crystals(request: ImportRequest, *, listeners: tuple[Listener, ...] =
         start_server()  # it imports pymatgen while the source is looked at
     table = None if request.properties is None else read_property_table(request.properties)
     plan_table(table, request.units)
-    source = open_import(request.source, target=request.target, ids=request.ids)
+    source = open_source(request.source, target=request.target, ids=request.ids, by_chunks=True)
     _check_early(source, table, request)
     with open_parts(request.out, dict(source.facts)) as parts:
         n_parts = _parse(source, parts, request.workers, tell, request.ids)
@@ -121,7 +122,7 @@ def _teller(listeners: tuple[Listener, ...]) -> Callable[..., None]:
     return tell
 
 
-def _check_early(source: ImportSource, table: PropertyTable | None, request: ImportRequest) -> None:
+def _check_early(source: OpenSource, table: PropertyTable | None, request: ImportRequest) -> None:
     """Refuse a wrong target or unit before an hour of parsing, where columns are known by then."""
     if source.columns is None:
         return
@@ -138,7 +139,7 @@ def _check_early(source: ImportSource, table: PropertyTable | None, request: Imp
 
 
 def _parse(
-    source: ImportSource, parts: PartFolder, workers: int, tell: Callable[..., None], ids: str
+    source: OpenSource, parts: PartFolder, workers: int, tell: Callable[..., None], ids: str
 ) -> int:
     """Parse the chunks that have no part yet; give the number of all.
 
@@ -178,7 +179,7 @@ def _refuse_unknown_key(parts: PartFolder, ids: str, source: str) -> None:
 
 
 def _join(
-    source: ImportSource,
+    source: OpenSource,
     table: PropertyTable | None,
     parts: PartFolder,
     n_parts: int,
@@ -240,10 +241,11 @@ def _check_units(request: ImportRequest, planned: list[Any]) -> None:
             raise DataError(f"--unit {name}=...: {request.source}: no column '{name}'{hint}")
 
 
-def _notes(source: ImportSource, columns: Columns, found: Survey) -> list[str]:
+def _notes(source: OpenSource, columns: Columns, found: Survey) -> list[str]:
     notes = [note for note in (source.note, *(u.note for u in columns.units.values())) if note]
     table = columns.table
     if table is not None:
+        notes += [table.note] if table.note else []
         n_unknown = table.count_unknown(found.ids)
         n_without = int((table.ids.get_indexer(pd.Index(found.ids, dtype=object)) < 0).sum())
         if n_unknown:

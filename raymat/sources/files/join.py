@@ -22,18 +22,18 @@ from raymat.data.checks import (
     target_reasons,
     text_problem,
 )
+from raymat.data.files.units import ColumnUnit, collect_text_units, plan_columns, split_header
 from raymat.data.raw import ID_COLUMN
 from raymat.data.writers import atomic_file, layout_field
 from raymat.properties import find_property
 from raymat.sources.files.columns import Columns, join_types, largest_integer
 from raymat.sources.files.parts import IS_SINGLE, PREFIX, REASON, PartFolder
 from raymat.sources.files.property_table import PropertyTable
-from raymat.sources.files.units import ColumnUnit, collect_text_units, plan_columns, split_header
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymat.sources.files.source import ImportSource
+    from raymat.data.files.source import OpenSource
 
 _GROUP = 10_000  # rows that are written at once
 
@@ -102,7 +102,7 @@ def survey(parts: PartFolder, n_parts: int) -> Survey:
 
 
 def plan(
-    found: Survey, source: "ImportSource", table: PropertyTable | None, units: dict[str, str]
+    found: Survey, source: "OpenSource", table: PropertyTable | None, units: dict[str, str]
 ) -> Columns:
     """Decide about every property column.
 
@@ -119,7 +119,7 @@ def plan(
 
 def plan_own(
     names: Iterable[str],
-    source: "ImportSource",
+    source: "OpenSource",
     texts: dict[str, dict[str, str]],
     units: dict[str, str],
 ) -> dict[str, ColumnUnit]:

@@ -19,8 +19,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from raymat.data.files.chunks import Chunk
 from raymat.errors import RunError
-from raymat.sources.files.chunks import Chunk
 from raymat.sources.files.parts import write_part
 
 _IN_FLIGHT = 3  # chunks per worker: one parsed, one waiting, one on its way

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from raymat.data.raw import ID_COLUMN
-from raymat.data.table_reader import read_csv_table
+from raymat.data.raw import ID_COLUMN, find_ids, id_text, is_text_name
+from raymat.data.table_reader import CsvFile
 from raymat.errors import DataError
 from raymat.sources.files.parts import to_arrow
 
@@ -26,12 +26,14 @@ class PropertyTable:
         ids: unique.
         columns: Arrow, one row for each id.
         units: column -> unit that stands in a row of its own.
+        note: which column holds the ids, "" for `ID_COLUMN`.
     """
 
     path: Path
     ids: pd.Index
     columns: "pa.Table"
     units: dict[str, str]
+    note: str = ""
 
     def rows_of(self, ids: list[str]) -> "pa.Table":
         """Give the rows of these ids, empty where the table has none."""
@@ -46,7 +48,7 @@ class PropertyTable:
 
 
 def read_property_table(path: Path) -> PropertyTable:
-    """Read a CSV with a ``material_id`` column; a row called ``units`` holds units.
+    """Read a CSV with ids, as tables of crystals have; a row called ``units`` holds units.
 
     Raises:
         DataError: no CSV, no ids, or an id twice.
@@ -57,22 +59,27 @@ def read_property_table(path: Path) -> PropertyTable:
         raise DataError(f"--properties {path}: no such file")
     if path.suffix.lower() == ".parquet":
         raise DataError(f"--properties {path}: a Parquet file; it takes a table in CSV")
-    head = read_csv_table(path, nrows=1, dtype=str)
-    if ID_COLUMN not in head.columns:
-        found = ", ".join(map(str, head.columns[:12]))
-        hint = " (commas part the columns, not ;)" if ";" in found else ""
-        raise DataError(f"{path}: no column '{ID_COLUMN}' to find crystals by; found {found}{hint}")
-    has_units = len(head) > 0 and str(head[ID_COLUMN].iloc[0]).strip().lower() in _UNIT_WORDS
-    table = read_csv_table(path, skiprows=[1] if has_units else None)
-    ids = pd.Index(table[ID_COLUMN].astype(str).to_numpy(dtype=object))
+    file = CsvFile.open(path)
+    names = file.names or []
+    first = file.first_row()
+    has_units = any(
+        str(c).strip().lower() in _UNIT_WORDS for n, c in first.items() if is_text_name(n)
+    )
+    table = file.table(skip=int(has_units))
+    chosen = find_ids(names, lambda name: table[name].tolist())
+    if chosen.name is None:
+        found = ", ".join(map(str, names[:12]))
+        raise DataError(f"{path}: no column '{ID_COLUMN}' to find crystals by; found {found}")
+    ids = pd.Index(list(map(id_text, table[chosen.name])), dtype=object)
     if not ids.is_unique:
         again = ids[ids.duplicated()][0]
         raise DataError(f"{path}: '{again}' stands in several rows; keep one row for each id")
-    rest = table.drop(columns=ID_COLUMN)
-    units = head.drop(columns=ID_COLUMN).iloc[0].dropna() if has_units else pd.Series(dtype=object)
+    rest = table.drop(columns=chosen.name)
+    units = {name: first.get(name, "").strip() for name in map(str, rest.columns)}
     return PropertyTable(
         path=path,
         ids=ids,
         columns=pa.table({str(name): to_arrow(rest[name]) for name in rest.columns}),
-        units={str(name): str(unit).strip() for name, unit in units.items() if str(unit).strip()},
+        units={name: unit for name, unit in units.items() if unit and has_units},
+        note=chosen.note and f"{path}: {chosen.note}",
     )

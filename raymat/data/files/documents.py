@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from raymat.data.cif_folder import LIST
-from raymat.errors import DataError, one_line
-from raymat.sources.files.archives import READ_ERRORS, Entry, expand_gzip, iter_archive
-from raymat.sources.files.formats import (
+from raymat.data.files.archives import READ_ERRORS, Entry, expand_gzip, iter_archive
+from raymat.data.files.formats import (
     KNOWN,
     Format,
     format_of,
@@ -26,7 +25,7 @@ from raymat.sources.files.formats import (
     is_hidden,
     is_packed,
 )
-from raymat.sources.files.split import (
+from raymat.data.files.split import (
     TEXT_LIMIT,
     Lines,
     SplitError,
@@ -35,6 +34,7 @@ from raymat.sources.files.split import (
     split_xyz,
     too_large,
 )
+from raymat.errors import DataError, one_line
 
 _WHOLE = 1 << 20  # bytes of a file that a worker is given whole
 _SECTION = 1 << 20  # bytes of structures that it is given of a longer one
@@ -107,7 +107,9 @@ class Contents:
         if equal:
             n = sum(count for count in self.ids.values() if count > 1)
             problem = f"{n:,} files would share their ids with others ('{equal[0]}', for example)"
-            raise DataError(f"{source}: {problem}; --ids path calls each after its path")
+            raise DataError(
+                f"{source}: {problem}; `raymat data import --ids path` calls each after its path"
+            )
 
     def say_others(self) -> str:
         """Say which files are passed over, "" for none."""

@@ -54,6 +54,13 @@ def id_of(path: str) -> str:
     return name[: len(name) - len(ending)] or name
 
 
+def without_ending(name: str) -> str:
+    """Return a name without the ending of a file of crystals, if it has one."""
+    bare = name[:-3] if name.lower().endswith(".gz") else name
+    ending = next((e for e in _ENDINGS if bare.lower().endswith(e)), "")
+    return bare[: -len(ending)] if ending and bare != ending else name
+
+
 def _bare_name(path: str) -> str:
     name = PurePosixPath(path).name
     return name[:-3] if name.lower().endswith(".gz") else name

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
 
+from raymat.data.files.formats import is_hidden
 from raymat.errors import DataError, one_line
-from raymat.sources.files.formats import is_hidden
 
 RATIO_LIMIT = 200
 """Bytes that one compressed byte may give; texts of crystals give 5 to 60."""

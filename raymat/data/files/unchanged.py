@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from raymat.data.cif_folder import CifFolder
-from raymat.data.readers import DATA_ENDINGS, SourceFacts, facts_of_folder
+from raymat.data.facts import DATA_ENDINGS, SourceFacts, facts_of_folder
+from raymat.data.files.archives import Entry
+from raymat.data.files.documents import is_wanted, iter_folder
+from raymat.data.files.formats import ARCHIVES, id_of
 from raymat.errors import DataError
-from raymat.sources.files.archives import Entry
-from raymat.sources.files.documents import is_wanted, iter_folder
-from raymat.sources.files.formats import ARCHIVES, id_of
 
 _AGAIN = "run the same command again"
 

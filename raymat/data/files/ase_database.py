@@ -7,10 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raymat.data.raw import RawCrystals
-from raymat.data.structure_parser import PARSER_ERRORS, short_problem
-from raymat.errors import DataError
-from raymat.sources.files.chunks import (
+from raymat.data.files.chunks import (
     AUTO,
     PATH,
     SIZE,
@@ -19,7 +16,10 @@ from raymat.sources.files.chunks import (
     name_by_key,
     say_rows,
 )
-from raymat.sources.files.texts import Found, parse_atoms, scalars
+from raymat.data.files.texts import Found, parse_atoms, scalars
+from raymat.data.raw import RawCrystals
+from raymat.data.structure_parser import PARSER_ERRORS, short_problem
+from raymat.errors import DataError
 
 _ROW_ERRORS = (*PARSER_ERRORS, OSError, sqlite3.Error)
 _TAIL = 256  # bytes in which ASE ends its JSON

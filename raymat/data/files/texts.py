@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raymat.data.files.formats import Format
+from raymat.data.files.split import SplitError, block_name, has_cell, split_cif, split_xyz
 from raymat.data.raw import ParsedStructure
 from raymat.data.structure_parser import (
     PARSER_ERRORS,
@@ -17,8 +19,6 @@ from raymat.data.structure_parser import (
     parse_cif,
     short_problem,
 )
-from raymat.sources.files.formats import Format
-from raymat.sources.files.split import SplitError, block_name, has_cell, split_cif, split_xyz
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -1,8 +1,13 @@
-"""Any source that can be imported, as chunks: tables, folders, archives, databases, files."""
+"""Any source of crystals, opened but not parsed: tables, folders, archives, databases, files.
+
+Every command reads through here. `raymat data import` takes a source's chunks to many processes;
+the others read it at once, which is for what fits into minutes and memory.
+"""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,26 +15,20 @@ from typing import Any
 import pandas as pd
 
 from raymat.data.builtin import BUILTIN
-from raymat.data.cif_folder import open_listed_folder
-from raymat.data.readers import (
-    SourceFacts,
-    facts_of_builtin,
-    find_ending,
-    hash_file,
-)
-from raymat.errors import DataError
-from raymat.sources.files.archives import Entry
-from raymat.sources.files.ase_database import cut_json, cut_numbers, is_json_database, list_numbers
-from raymat.sources.files.chunks import AUTO, SIZE, Chunk, chunk_documents, say_rows
-from raymat.sources.files.documents import (
+from raymat.data.cif_folder import CifFolder, open_listed_folder
+from raymat.data.facts import SourceFacts, facts_of_builtin, find_ending, hash_file
+from raymat.data.files.archives import Entry
+from raymat.data.files.ase_database import cut_json, cut_numbers, is_json_database, list_numbers
+from raymat.data.files.chunks import AUTO, SIZE, Chunk, chunk_documents, parse_listed, say_rows
+from raymat.data.files.documents import (
     Contents,
     iter_documents,
     iter_entries,
     list_contents,
     refuse_nothing,
 )
-from raymat.sources.files.formats import ARCHIVES, KNOWN, format_of, is_archive
-from raymat.sources.files.listed import (
+from raymat.data.files.formats import ARCHIVES, KNOWN, format_of, is_archive
+from raymat.data.files.listed import (
     archive_documents,
     choose_list,
     has_list,
@@ -37,19 +36,25 @@ from raymat.sources.files.listed import (
     read_archive_list,
     refuse_deeper_list,
 )
-from raymat.sources.files.tables import open_table
-from raymat.sources.files.unchanged import (
+from raymat.data.files.tables import HeldRows, OpenTable, Rows, open_table
+from raymat.data.files.unchanged import (
     Listing,
     WatchedFile,
     describe_folder,
     describe_listed,
 )
+from raymat.data.raw import RawCrystals
+from raymat.errors import DataError
 
+MANY = 20_000
+"""Crystals that are parsed at every call without advice to import them."""
+MOST = 200_000
+"""Crystals of files, archives and databases that are read without importing them."""
 _STRUCTURE_JSON = re.compile(rb'\s*\[?\s*\{\s*"(?:@module|@class|lattice|sites|charge)"')
 
 
 @dataclass(frozen=True)
-class ImportSource:
+class OpenSource:
     """A source, not parsed yet.
 
     Attributes:
@@ -62,6 +67,7 @@ class ImportSource:
         note: what is passed over, "" for nothing.
         columns: property columns where they are known before anything is parsed, without rows.
         units: column -> unit that the source says of it.
+        rows: reads it at once or by shard without going through chunks, where that is possible.
     """
 
     name: str
@@ -73,16 +79,62 @@ class ImportSource:
     note: str = ""
     columns: pd.DataFrame | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    rows: Callable[[], Rows] | None = None
+
+    def open_rows(self) -> Rows:
+        """Return what reads the rows here; where they are unknown until then, all are parsed.
+
+        Raises:
+            DataError: there are so many that they should be imported.
+        """
+        if self.rows is not None:
+            return self.rows()
+        raw = self._parse()
+        return HeldRows(raw.material_ids, raw.cut)
+
+    def _parse(self) -> RawCrystals:
+        parsed, n_rows = list[RawCrystals](), 0
+        for chunk in self.chunks():
+            parsed.append(chunk.parse())
+            n_rows += len(parsed[-1])
+            if max(n_rows, self.n_items) > MOST:
+                raise DataError(f"{self.name}: more than {MOST:,} crystals; {self._advice()}")
+        return RawCrystals.join(parsed)
+
+    def facts_of(self, n_rows: int) -> SourceFacts:
+        """Describe the source, and what was read in another way than a user may think.
+
+        Raises:
+            SourceChangedError: it changed meanwhile.
+        """
+        notes = [self.note]
+        if n_rows > MANY and self.is_parsed:
+            notes.append(f"{n_rows:,} crystals are parsed at every call; {self._advice()}")
+        facts = self.describe(n_rows)
+        return replace(facts, notes=tuple(filter(None, (*facts.notes, *notes))))
+
+    @property
+    def is_parsed(self) -> bool:
+        """Whether text is parsed at every call, which an import does once."""
+        return self.items == "files" or self.rows is None
+
+    def _advice(self) -> str:
+        name = shlex.quote(self.name)
+        return f"`raymat data import {name} -o FILE.parquet` parses them once, on all cores"
 
 
-def open_import(source: str, *, target: str | None = None, ids: str = AUTO) -> ImportSource:
+def open_source(
+    source: str, *, target: str | None = None, ids: str = AUTO, by_chunks: bool = False
+) -> OpenSource:
     """Find out what a source is; no structure is parsed.
 
     Args:
-        source: what `load_crystals` reads; a folder, zip or tar archive of CIF, POSCAR, (ext)xyz
-            and pymatgen JSON files, or such a file itself; an ASE database.
+        source: a Parquet, CSV, JSON or JSON.GZ table; a folder, zip or tar archive of CIF, POSCAR,
+            (ext)xyz and pymatgen JSON files, with or without ``id_prop.csv``, or such a file
+            itself; an ASE database; the name of a built-in set.
         target: name of the column that ``id_prop.csv`` does not name.
         ids: ``auto``, ``path``, or the key or column that holds the ids.
+        by_chunks: whether chunks are what will be read.
 
     Raises:
         DataError: the source cannot be used as a whole.
@@ -95,7 +147,7 @@ def open_import(source: str, *, target: str | None = None, ids: str = AUTO) -> I
     kind = _kind_of_file(path)
     file = WatchedFile.look(path)
     if kind == "table":
-        return _of_file(source, file, ids, open_table(path, ids))
+        return _of_file(source, file, ids, open_table(path, ids, by_chunks=by_chunks))
     if kind == "ase":
         return _open_database(source, file, ids)
     return _open_collection(source, file, target, ids)
@@ -130,7 +182,7 @@ def _is_structure(path: Path) -> bool:
         return _STRUCTURE_JSON.match(file.read(1 << 10)) is not None
 
 
-def _open_builtin(name: str) -> ImportSource:
+def _open_builtin(name: str) -> OpenSource:
     raw = BUILTIN[name]()
     facts = facts_of_builtin(name, raw)
 
@@ -139,9 +191,9 @@ def _open_builtin(name: str) -> ImportSource:
             some = raw.cut(start, min(start + SIZE, len(raw)))
             yield Chunk(say_rows(start, len(some)), len(some), partial(_same, some))
 
-    return ImportSource(
+    return OpenSource(
         name, {"sha256": facts.sha256}, chunks, len(raw), "rows", lambda _: facts,
-        columns=raw.properties.iloc[:0],
+        columns=raw.properties.iloc[:0], rows=lambda: HeldRows(raw.material_ids, raw.cut),
     )  # fmt: skip
 
 
@@ -149,21 +201,23 @@ def _same(raw: Any) -> Any:
     return raw
 
 
-def _of_file(source: str, file: WatchedFile, ids: str, opened: Any) -> ImportSource:
+def _of_file(source: str, file: WatchedFile, ids: str, opened: OpenTable) -> OpenSource:
     digest = hash_file(file.path)
-    return ImportSource(
+    return OpenSource(
         name=source,
         facts={"sha256": digest, "ids": ids},
         chunks=opened.chunks,
         n_items=opened.n_rows,
         items="rows",
         describe=partial(file.describe, digest),
+        note=opened.note,
         columns=opened.columns,
         units=opened.units,
+        rows=opened.rows,
     )
 
 
-def _open_database(source: str, file: WatchedFile, ids: str) -> ImportSource:
+def _open_database(source: str, file: WatchedFile, ids: str) -> OpenSource:
     path = file.path
     digest = hash_file(path)
     if path.name.lower().endswith(".db"):
@@ -172,13 +226,13 @@ def _open_database(source: str, file: WatchedFile, ids: str) -> ImportSource:
     else:
         cut = cut_json(path, ids)
         chunks, n_rows = partial(iter, cut), sum(chunk.n_items for chunk in cut)
-    return ImportSource(
+    return OpenSource(
         source, {"sha256": digest, "ids": ids}, chunks, n_rows, "rows",
         partial(file.describe, digest),
     )  # fmt: skip
 
 
-def _open_collection(source: str, file: WatchedFile, target: str | None, ids: str) -> ImportSource:
+def _open_collection(source: str, file: WatchedFile, target: str | None, ids: str) -> OpenSource:
     """Open an archive, or a file with crystals itself."""
     path = file.path
     contents = list_contents(iter_entries(path))
@@ -198,14 +252,14 @@ def _open_collection(source: str, file: WatchedFile, target: str | None, ids: st
             return chunk_documents(documents, ids, listed.properties)
 
         listed_facts = {**facts, "target": target or ""}
-        return ImportSource(
-            source, listed_facts, chunks, n_rows, "files", describe,
+        return OpenSource(
+            source, listed_facts, chunks, n_rows, "files", describe, listed.note,
             columns=listed.properties.iloc[:0],
         )  # fmt: skip
     return _of_files(source, contents, partial(iter_entries, path), ids, facts, describe)
 
 
-def _open_folder(source: str, path: Path, target: str | None, ids: str) -> ImportSource:
+def _open_folder(source: str, path: Path, target: str | None, ids: str) -> OpenSource:
     listing = Listing()
     contents = list_contents(listing.pass_on(iter_entries(path)))
     facts = {"listing": listing.hexdigest(), "ids": ids}
@@ -215,15 +269,27 @@ def _open_folder(source: str, path: Path, target: str | None, ids: str) -> Impor
         return _of_files(source, contents, partial(iter_entries, path), ids, facts, describe)
     _refuse_ids(source, ids)
     folder = open_listed_folder(path, target)
-    return ImportSource(
+    properties = folder.rows.properties
+    return OpenSource(
         name=source,
         facts={**facts, "target": target or ""},
-        chunks=lambda: chunk_documents(listed_documents(folder), ids, folder.properties),
+        chunks=lambda: chunk_documents(listed_documents(folder), ids, properties),
         n_items=len(folder),
         items="files",
         describe=lambda _: describe_listed(folder, facts["listing"]),
-        columns=folder.properties.iloc[:0],
+        note=folder.rows.note,
+        columns=properties.iloc[:0],
+        rows=partial(_listed_rows, folder),
     )
+
+
+def _listed_rows(folder: CifFolder) -> Rows:
+    documents = list(listed_documents(folder))
+
+    def cut(start: int, stop: int) -> RawCrystals:
+        return parse_listed(documents[start:stop], folder.rows.properties.iloc[start:stop])
+
+    return HeldRows(folder.rows.material_ids, cut)
 
 
 def _of_files(
@@ -233,11 +299,11 @@ def _of_files(
     ids: str,
     facts: Mapping[str, str],
     describe: Callable[[int], SourceFacts],
-) -> ImportSource:
+) -> OpenSource:
     refuse_nothing(contents, source)
     if ids == AUTO:
         contents.refuse_equal_ids(source)
-    return ImportSource(
+    return OpenSource(
         name=source,
         facts=facts,
         chunks=lambda: chunk_documents(iter_documents(entries()), ids),

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from raymat.data.cif_folder import read_bytes_of
+from raymat.data.files.documents import Document, clean
+from raymat.data.files.texts import Found, Scalar, parse_text
 from raymat.data.parquet_reader import read_table
 from raymat.data.raw import ParsedStructure, RawCrystals
-from raymat.data.structure_parser import parse_cif, quiet_pymatgen, read_structure_table
-from raymat.sources.files.documents import Document, clean
-from raymat.sources.files.texts import Found, Scalar, parse_text
+from raymat.data.structure_parser import quiet_pymatgen, read_structure_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -157,8 +157,6 @@ def _parse_one(document: Document) -> ParsedStructure | str:
     content = _content(document)
     if isinstance(content, str):
         return content
-    if document.kind == "cif":
-        return parse_cif(content.decode("utf-8", errors="replace"))
     found = parse_text(content, document.kind)
     if len(found) > 1:
         return f"several structures: {document.path} holds {len(found)}, its id is one"

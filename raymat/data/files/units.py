@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raymat.data.files.unit_text import conversion, is_prose_about, is_unit
 from raymat.errors import ConfigError, DataError, did_you_mean
 from raymat.properties import PROPERTIES
-from raymat.sources.files.unit_text import conversion, is_prose_about, is_unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,6 +97,7 @@ def plan_columns(
     given: Mapping[str, str],
     where: str,
     is_metadata: bool = False,
+    option: str = "--unit",
 ) -> dict[str, ColumnUnit]:
     """Decide how every column is brought into raymat's units.
 
@@ -107,6 +108,7 @@ def plan_columns(
         given: property -> unit, from ``--unit``.
         where: the file, for a message.
         is_metadata: whether `declared` is a Parquet file's metadata, which may be a sentence.
+        option: what says a unit, for a message.
 
     Raises:
         DataError: a unit is unknown, another one than raymat's, or not the same throughout; two
@@ -123,8 +125,9 @@ def plan_columns(
         found = "" if note else found
         if is_text:
             found = _unit_of_cells(in_cells, found, at)
-        plan = _plan(name, found, given.get(name), at) if name in PROPERTIES else (1.0, 0.0)
-        plans[column] = ColumnUnit(name, *plan, is_text=is_text and name in PROPERTIES, note=note)
+        is_known = name in PROPERTIES
+        plan = _plan(name, found, given.get(name), at, option) if is_known else (1.0, 0.0)
+        plans[column] = ColumnUnit(name, *plan, is_text=is_text and is_known, note=note)
     _refuse_equal_names(plans, where)
     return plans
 
@@ -162,20 +165,20 @@ def _prose_note(name: str, found: str, given: Mapping[str, str], where: str) -> 
     return f"{where} says of its unit {found!r}: taken as {unit}"
 
 
-def _plan(name: str, found: str, given: str | None, where: str) -> tuple[float, float]:
+def _plan(name: str, found: str, given: str | None, where: str, option: str) -> tuple[float, float]:
     """Give factor and offset for a property that says `found` of itself ("" for nothing)."""
     wanted = PROPERTIES[name].unit
     kept = f"raymat keeps {name} in {wanted or 'no unit'}"
     if found != wanted and found and not is_unit(found):
         if given is None:
-            ask = f"--unit {name}={'UNIT' if wanted else '1'}"
+            ask = f"{option} {name}={'UNIT' if wanted else '1'}"
             raise DataError(f"{where} is in {found!r}, no known unit; {kept}; say it: {ask}")
         found = ""  # nobody knows what it is but the user, who has said so
     if given is None:
         if not found or conversion(found, wanted, where=where) == (1.0, 0.0):
             return 1.0, 0.0
-        option = shlex.quote(f"{name}={found}")
-        raise DataError(f"{where} is in {found}, {kept}; --unit {option} converts it")
+        shown = shlex.quote(f"{name}={found}")
+        raise DataError(f"{where} is in {found}, {kept}; {option} {shown} converts it")
     if found and conversion(found, given, where=where) != (1.0, 0.0):
         raise DataError(f"{where} is in {found}, but --unit says {given}; leave one of them out")
     return conversion(given, wanted, where=where)

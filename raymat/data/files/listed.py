@@ -7,35 +7,26 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from raymat.data.cif_folder import LIST, CifFolder, header_problem, read_list
+from raymat.data.cif_folder import LIST, CifFolder, read_list
+from raymat.data.files.archives import Entry
+from raymat.data.files.documents import Document, entry_of, iter_documents
+from raymat.data.files.formats import Format, format_of, id_of
+from raymat.data.files.split import TEXT_LIMIT, too_large
 from raymat.errors import DataError
-from raymat.sources.files.archives import Entry
-from raymat.sources.files.documents import Document, entry_of, iter_documents
-from raymat.sources.files.formats import Format, format_of, id_of
-from raymat.sources.files.split import TEXT_LIMIT, too_large
 
 NO_ROW = -1  # of a document that the list does not name
 _LIST_LIMIT = 1 << 30  # bytes; ten million lines
 
 
 def listed_documents(folder: CifFolder) -> Iterator[Document]:
-    """Give the files in the order of the list.
-
-    An id without ``<id>.cif`` may have a file of another format.
-    """
-    names = sorted(path.name for path in folder.path.iterdir())
-    known = set(names)
-    others = {id_of(name): name for name in names if format_of(name) and not name.endswith(".gz")}
-    for row, name in enumerate(folder.files):
-        file = name if name in known else others.get(str(folder.material_ids[row]), name)
-        is_header = folder.has_header and row == 0
-        problem = header_problem(name) if is_header else _problem(folder.path / file)
+    """Return the files in the order of the list."""
+    for row, file in enumerate(folder.files):
         yield Document(
-            id=str(folder.material_ids[row]),
+            id=str(folder.rows.material_ids[row]),
             path=file,
             kind=format_of(file) or "cif",
             content=folder.path / file,
-            problem=problem,
+            problem=_problem(folder.path / file),
             row=row,
         )
 
@@ -55,13 +46,13 @@ class ArchiveList:
         root: folder in the archive that holds it and the files it names, "" for the top.
         rows: of each id, its rows in the list.
         properties: one row for each line.
-        has_header: whether the first line names columns.
+        note: what a user should know about how the list was read.
     """
 
     root: str
     rows: dict[str, list[int]]
     properties: pd.DataFrame
-    has_header: bool
+    note: str
 
 
 def choose_list(paths: list[str], source: str) -> str:
@@ -94,13 +85,12 @@ def read_archive_list(
             break
     if len(content) > _LIST_LIMIT:
         raise DataError(f"{source}: {path} has more than {_LIST_LIMIT >> 20} MiB")
-    listed = read_list(source / path, target, content)
+    listed = read_list(source / path, target, files=set(ids), content=content)
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(listed.material_ids):
         rows.setdefault(str(name), []).append(row)
-    has_header = listed.begins_with_words and str(listed.material_ids[0]) not in set(ids)
     root = PurePosixPath(path).parent.as_posix()
-    return ArchiveList(root, rows, listed.properties, has_header)
+    return ArchiveList(root, rows, listed.properties, listed.note)
 
 
 def archive_documents(entries: Iterable[Entry], listed: ArchiveList) -> Iterator[Document]:
@@ -120,9 +110,8 @@ def archive_documents(entries: Iterable[Entry], listed: ArchiveList) -> Iterator
             yield _whole(document, name, row)
     for name in missing:
         for row in listed.rows[name]:
-            is_header = listed.has_header and row == 0
             file = f"{name}.cif"
-            problem = header_problem(file) if is_header else f"unreadable CIF: no file {file}"
+            problem = f"unreadable CIF: no file {file}"
             yield Document(name, file, "cif", problem=problem, row=row)
 
 

@@ -1,0 +1,1 @@
+"""Crystals of files of every kind: folders, archives, collections, tables, ASE databases."""
