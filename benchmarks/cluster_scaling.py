@@ -24,8 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from results_file import write_results
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 from raymat.cluster.connect import prepare_environment
 from raymat.cluster.tune import tune

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from results_file import write_results
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "hosts"))
 from testbed import Hosts, events_of, hosts_up, wait_until, why_not

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from ensemble_training import Work, assert_same, compare_training, report_training
 from platform_overhead import MADE_TARGET, make_usable_crystals
-from results_file import write_results
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from graph_building import make_crystals, median_times
-from results_file import write_results
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 from raymat.cluster.explain import ExplainRequest, explain
 from raymat.data.splits import SplitConfig

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "sources"))
 from optimade_database import Database, served, structure
@@ -123,7 +123,7 @@ def main() -> None:
     if args.out:
         asked = {"n": args.n, "page_size": args.page_size, "rate": args.requests_per_second}
         result = {"machine": facts, "asked": asked, "medians": medians, "ratios": ratios}
-        args.out.write_text(json.dumps(result | {"turns": turns}, indent=1) + "\n")
+        write_results(args.out, result | {"turns": turns})
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ is shared, so what is reported there is its share of the time.
 """
 
 import argparse
-import json
-import platform
 import time
 import warnings
 from collections.abc import Callable
@@ -17,13 +15,14 @@ from statistics import median
 
 import numpy as np
 import pandas as pd
+from results_file import machine_facts, write_results
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.neighbors import build_neighbor_table
 
-# Å; where the cap cuts a shell (distances within 1e-4 of the next) raymat keeps the lowest site
-# numbers, sorting the least distances.
+# Å; where the cap cuts a shell (distances within 1e-4 of the next) raymat chooses by element and
+# surroundings, sorting the least distances.
 SAME_DISTANCE = 3e-4
 
 
@@ -176,6 +175,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="pymatgen")  # noble gases, rounded coordinates
     warnings.filterwarnings("ignore", message="No Pauling electronegativity")
 
+    machine = machine_facts()
     config = NeighborConfig(cutoff=args.cutoff, max_neighbors=args.max_neighbors)
     read = read_crystals(args.data, args.n, args.seed) if args.data else None
     crystals = read or make_crystals(args.n, args.seed)
@@ -184,14 +184,13 @@ def main() -> None:
     results = {
         "source": args.data.name if args.data else "made crystals",
         "graph": f"cutoff {config.cutoff} Å, {config.max_neighbors} neighbors",
-        "machine": platform.processor() or platform.machine(),
+        "machine": machine,
         "repetitions": args.repetitions,
         "from_arrays": compare_from_arrays(crystals, config, args.repetitions),
         "from_cif_text": compare_from_text(some, config, args.repetitions),
     }
     report(results)
-    if args.out:
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ from statistics import median
 
 import numpy as np
 from platform_overhead import make_usable_crystals
-from results_file import write_results
+from results_file import machine_facts, write_results
 from screening_memory import family_of, memory_of
-from training_throughput import machine_facts
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.readers import load_crystals

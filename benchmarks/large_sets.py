@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from results_file import write_results
+from results_file import machine_facts, write_results
 from screening_memory import EVERY_S, family_of, memory_of
-from training_throughput import machine_facts
 
 N_ATOMS = 8
 AT_ONCE = 25_000  # crystals written at a time

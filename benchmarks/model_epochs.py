@@ -22,9 +22,8 @@ from statistics import median
 import numpy as np
 import torch
 from graph_building import make_crystals, median_times
-from results_file import write_results
+from results_file import machine_facts, write_results
 from torch import Tensor, nn
-from training_throughput import machine_facts
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.readers import load_crystals
@@ -312,6 +311,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as raymat's own processes do
 
     machine = machine_facts()
     crystals, large = read_data(args.data, args.n, args.seed)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from graph_building import make_crystals
-from results_file import write_results
+from results_file import machine_facts, write_results
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
@@ -162,7 +162,6 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="raymat-overhead-") as folder:
         times = run_search(crystals, target, args, Path(folder))
-    from training_throughput import machine_facts
 
     results = {
         "source": f"{len(crystals)} {'of ' + args.data.name if args.data else 'made'} crystals",

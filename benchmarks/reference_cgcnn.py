@@ -17,9 +17,6 @@ from raymat.features.elements import element_features
 from raymat.features.neighbor_table import NeighborTable
 
 GAUSSIAN_STEP = 0.2  # Å
-# Smaller values are denormal in float32, which slow a CPU's arithmetic. Storing them as zeros is
-# a kindness that a plain implementation would not think of; no output changes by it.
-SMALLEST = 1e-35
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,6 @@ def make_crystals(table: NeighborTable, scaled_targets: np.ndarray) -> list[Refe
         distances = table.distances[atoms].astype(np.float64)
         distances[np.isinf(distances)] = cutoff + 1.0
         gaussians = np.exp(-(((distances[:, :, None] - centers) / GAUSSIAN_STEP) ** 2))
-        gaussians[gaussians < SMALLEST] = 0.0
         crystals.append(
             ReferenceCrystal(
                 torch.tensor(vectors[table.atomic_numbers[atoms]]),

@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from results_file import write_results
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reports" / "page"))
 from browser import WHY_NOT, Browser

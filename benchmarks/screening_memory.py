@@ -24,8 +24,7 @@ import numpy as np
 import pandas as pd
 from ensemble_screening import make_lithium_crystals
 from platform_overhead import MADE_TARGET
-from results_file import write_results
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.splits import SplitConfig

@@ -10,8 +10,6 @@ repetition to the next, so the median has neither.
 
 import argparse
 import multiprocessing
-import os
-import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -19,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from graph_building import make_crystals, median_times
-from results_file import write_results
+from results_file import machine_facts, write_results
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
@@ -146,7 +144,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     args = parser.parse_args()
 
-    load_before = os.getloadavg()[0]
+    machine = machine_facts()
     crystals = in_cell(read_data(args.data, args.n, args.seed))
     species = tuple(int(z) for z in np.unique(crystals.atomic_numbers))
     config = SoapConfig(species=species)
@@ -155,11 +153,7 @@ def main() -> None:
         "n_crystals": len(crystals),
         "n_atoms": len(crystals.atomic_numbers),
         "descriptor": f"SOAP of {len(species)} elements at the thesis parameters",
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load_before": load_before,
-        },
+        "machine": machine,
         "repetitions": args.repetitions,
         "largest_difference": assert_same_vectors(config, crystals),
         "speed": compare(config, crystals, args.repetitions, args.workers),

@@ -16,10 +16,9 @@ from statistics import median
 import numpy as np
 import torch
 from graph_building import make_crystals
-from results_file import write_results
+from results_file import machine_facts, write_results
 from scipy.sparse import csr_matrix
 from sklearn.svm import SVR
-from training_throughput import machine_facts
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals

@@ -6,11 +6,13 @@ Both sides train the same network (F 64, R 3, H 128, M 12) from the same weights
 batches with the same optimiser, on one thread of one process; epochs alternate, so that a slow
 spell of the machine meets both. Timed: joining the crystals of a batch, forward, backward, step.
 Not timed: building graphs, expanding the reference's Gaussians, validation.
+
+Each side computes as its user would have it: raymat's processes take denormal numbers as 0 (see
+`raymat/training/device.py`), a plain script computes with them. What they cost depends on the
+processor, so it is measured and stated (`denormal_cost`).
 """
 
 import argparse
-import os
-import platform
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +20,10 @@ from statistics import median
 
 import numpy as np
 import torch
-from graph_building import make_crystals
+from graph_building import make_crystals, median_times
 from reference_cgcnn import ReferenceCGCNN, ReferenceCrystal, collate, train_epoch
 from reference_cgcnn import make_crystals as expand_crystals
-from results_file import write_results
+from results_file import machine_facts, write_results
 
 from raymat.data.readers import load_crystals
 from raymat.features.graph_view import batch_graph
@@ -92,7 +94,9 @@ class Sides:
 
     def epoch_of_raymat(self, epoch: int) -> float:
         """Train; `run_epoch` less validation. Gives the mean loss."""
+        torch.set_flush_denormal(True)
         self.fit.train_epoch(epoch)
+        torch.set_flush_denormal(False)
         return self.fit.training_loss()
 
     def epoch_of_reference(self, epoch: int) -> float:
@@ -135,9 +139,11 @@ def compare_memory(table: NeighborTable, crystals: list[ReferenceCrystal]) -> di
 
 def profile_raymat(sides: Sides) -> list[dict]:
     """Give the operations that take most of raymat's training steps."""
+    torch.set_flush_denormal(True)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for rows in sides.batches(1)[:N_PROFILED]:
             sides.fit._step(rows)
+    torch.set_flush_denormal(False)
     found = sorted(profiler.key_averages(), key=lambda op: -op.self_cpu_time_total)
     total = sum(op.self_cpu_time_total for op in found)
     return [
@@ -146,24 +152,19 @@ def profile_raymat(sides: Sides) -> list[dict]:
     ]
 
 
-def machine_facts() -> dict:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
+def measure_denormal_cost() -> float:
+    """Give the time of a matrix product that is denormal, over that of a normal one."""
+    right = torch.full((4096, 128), 1e-3)
+    left = {scale: torch.full((41, 4096), scale) for scale in (1.0, 1e-38)}
+    times = median_times(20, normal=lambda: left[1.0] @ right, denormal=lambda: left[1e-38] @ right)
+    return times["denormal"] / times["normal"]
 
 
 def report(results: dict) -> None:
     machine, speed, memory = results["machine"], results["speed"], results["memory"]
     print(f"\n{results['n_crystals']} crystals, {results['n_atoms']} atoms, {results['source']}")
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    print(f"a product of denormal numbers takes {results['denormal_cost']:.2f} times a normal one")
     print(f"largest relative difference of outputs: {results['output_difference']:.1e}\n")
     print(f"{'':14}{'crystals/s':>12}{'s/epoch':>10}{'graphs, MB':>12}")
     for name in ("raymat", "reference"):
@@ -200,6 +201,8 @@ def main() -> None:
         "batch_size": args.batch_size,
         "atoms_with_few_neighbors": int(np.isinf(table.distances).any(axis=1).sum()),
         "machine": machine,
+        "denormals": {"raymat": "taken as 0", "reference": "computed"},
+        "denormal_cost": measure_denormal_cost(),
         "output_difference": sides.assert_same_outputs(),
         "speed": compare_speed(sides, args.epochs),
         "memory": compare_memory(table, sides.crystals),

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_overhead import MADE_TARGET, Clock, sample_crystals
-from results_file import write_results
-from training_throughput import machine_facts
+from results_file import machine_facts, write_results
 
 from raymat.data.splits import SplitConfig
 from raymat.data.writers import write_crystals

@@ -60,6 +60,38 @@ def test_threads():
     prepare_process(before)
 
 
+DENORMALS = """
+import sys, threading
+import torch
+from raymat.training.device import prepare_process
+
+def count():
+    weight = torch.full((1_000_000,), 1e-30, requires_grad=True)  # enough for two threads
+    product = weight * 1e-10
+    product.sum().mul(1e-40).backward()
+    return int(torch.count_nonzero(product.detach())) + int(torch.count_nonzero(weight.grad))
+
+found = []
+if sys.argv[1] == "prepared":
+    prepare_process(2)
+torch.set_num_threads(2)
+thread = threading.Thread(target=lambda: found.append(count()))
+found.append(count())
+thread.start()
+thread.join()
+print(sum(found))
+"""
+
+
+def test_denormal_numbers_are_zero_in_every_thread():
+    plain, prepared = (
+        int(subprocess.check_output([sys.executable, "-c", DENORMALS, how]))
+        for how in ("plain", "prepared")
+    )
+    assert plain > 0, "this processor has no denormal numbers"
+    assert prepared == 0
+
+
 PAGES_FETCHED = """
 import resource, sys
 import torch
