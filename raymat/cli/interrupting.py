@@ -1,4 +1,4 @@
-"""What every command that can go on later does about Ctrl-C and SIGTERM."""
+"""What commands do about Ctrl-C, SIGTERM and SIGHUP."""
 
 import signal
 import sys
@@ -11,9 +11,27 @@ import typer
 INTERRUPTED = 130  # exit code, as shells give it after Ctrl-C
 
 
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # of a scheduler; of a terminal that is closed
+
+
+def obey_signals() -> None:
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does; one that is ignored stays so."""
+    for number in ENDINGS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _interrupt)
+
+
+def leave_in_peace() -> None:
+    """Ignore Ctrl-C from now on, as nothing is left to interrupt; other signals end the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDINGS:
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def interruptible(farewell: Callable[[], str]) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM write a line that says how the work goes on, and exit 130.
+    """On Ctrl-C, SIGTERM or SIGHUP write a line that says how the work goes on, and exit 130.
 
     Args:
         farewell: gives that line, once the work has stopped.
@@ -21,15 +39,18 @@ def interruptible(farewell: Callable[[], str]) -> Iterator[None]:
     Raises:
         typer.Exit: it was interrupted.
     """
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.getsignal(number) for number in ENDINGS}
+    obey_signals()
     try:
         yield
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
+        leave_in_peace()
+        before = {n: signal.SIG_DFL if h is _interrupt else h for n, h in before.items()}
         sys.stderr.write(f"{farewell()}\n")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:

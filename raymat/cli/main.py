@@ -5,7 +5,6 @@ A subcommand's file is imported only when it is asked for, so ``raymat --help`` 
 
 import importlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import raymat
+from raymat.cli.interrupting import leave_in_peace, obey_signals
 from raymat.errors import DivergedError, RaymatError, did_you_mean, one_line
 from raymat.text import plain
 
@@ -106,6 +106,7 @@ def root(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    obey_signals()
     is_debug = "--debug" in arguments  # known to the commands for their help; acted on here
     code = run([a for a in arguments if a != "--debug"], is_debug=is_debug)
     _flush()
@@ -129,7 +130,7 @@ def run(arguments: list[str], *, is_debug: bool = False) -> int:
     except typer.TyperException as error:
         return _say_usage(error)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # leave in peace
+        leave_in_peace()
         _say("interrupted")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last resort: no traceback unless asked for

@@ -165,7 +165,8 @@ Address = Annotated[
         "--address",
         metavar="ADDR",
         help="A Ray cluster: HOST:PORT or auto, on one of its machines; http://HEAD:8265 submits"
-        " the command as a job from anywhere. Without it a local Ray is started and stopped.",
+        " the command as a job from anywhere. Without it, or with local, a local Ray is started and"
+        " stopped.",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),

@@ -44,7 +44,8 @@ def resume(
     """Continue an interrupted or failed run; nothing that is finished is done again.
 
     It goes on where it ran before, on this machine or the cluster of its --address, unless another
-    one is named.
+    one is named (--address local for this machine). A cluster that you have never named on this
+    machine has to be named: whoever is behind an address receives your token.
 
     With --finish a search ends early: the best trial so far is the winner. With --max-rejected a
     screening that ended with too many unusable rows is ranked without them.
@@ -72,8 +73,10 @@ def resume(
     changes = {key: value for key, value in changes.items() if value is not None}
     if address is not None:  # a slip of the pen must not be what the run remembers
         from raymat.cluster.connect import check_answers
+        from raymat.tracking.known_addresses import remember_address
 
         check_answers(address)
+        remember_address(address)
     if changes:
         amend_arguments(run, changes)
     _CONTINUE[command](run, header, _Wish(finish, wandb, quiet))

@@ -124,7 +124,7 @@ def _search_and_score(
 
 def _open(task: CellTask, request: TuneRequest) -> RunDirectory:
     if (task.folder / "run.json").exists():
-        return RunDirectory.reopen(task.folder)
+        return RunDirectory.reopen(task.folder, is_part=True)
     arguments = request.model_dump(mode="json")
     header = {"command": "compare-cell", "arguments": arguments, "seed": task.seed}
     return RunDirectory.create(task.folder, header)

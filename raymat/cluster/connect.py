@@ -4,13 +4,17 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 from ray._private import utils as ray_utils
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
@@ -19,42 +23,147 @@ from ray._private.ray_logging import stdout_deduplicator
 from ray.exceptions import RayError
 
 from raymat.cluster.probe import WAIT_S, probe
-from raymat.errors import ClusterError, one_line
+from raymat.errors import ClusterError, ConfigError, RaymatError, one_line
+from raymat.text import quoted
+from raymat.tracking.known_addresses import remember_address
 
 _ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.-]+|\[[\da-fA-F:]+\]):(?P<port>\d{1,5})")
 KEEPALIVE_MS = "30000"
 _MAX_PORT = 65_535
+CONNECT_S = 30.0  # after a server has answered
+_AUTH_MODES = ("token", "disabled")
+# A socket's path has at most 107 bytes; Ray adds to that of its folder, at most:
+_PREFIX = "ray-"
+_OF_RAY = "/ray-12345678/r/session_2026-01-01_00-00-00_123456_4194304/sockets/plasma_store"
+_LONGEST_FOLDER = 107 - len(_OF_RAY)
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  made private by mkdtemp
 
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
     """Connect to `address`, or start a local Ray; leave or stop it at the end.
 
+    A local Ray listens on the loopback interface only, and keeps its sockets and logs in a folder
+    that nobody else can enter and that is removed at the end.
+
     Raises:
-        ClusterError: nothing answers at the address.
+        ClusterError: nothing answers at the address, or not in time.
+        ConfigError: `RAY_AUTH_MODE` is none that Ray knows.
     """
+    check_authentication_mode()
+    if address == "local":
+        address = None
     if address is not None:
         check_answers(address)
     prepare_environment()
     _keep_terminal_clean()
-    if address is None:
-        _bring_token()
-    else:
-        show_token()
+    with ExitStack() as at_the_end:
+        try:
+            if address is None:
+                _bring_token()
+                _start(at_the_end.enter_context(_private_folder()))
+            else:
+                show_token()
+                _connect(address)
+                remember_address(address)
+        except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as cause:
+            if isinstance(cause, RaymatError):
+                raise
+            raise _cannot_start(address, cause) from cause
+        at_the_end.callback(ray.shutdown)
+        yield
+
+
+def _start(folder: Path) -> None:
+    """Start a Ray of this process alone, whose sockets and logs lie in `folder`."""
+    # Ray replaces 127.0.0.1 by an address that other machines reach, unless it takes this one for
+    # a machine that cannot be part of a cluster; its servers then listen on the loopback interface.
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
         with _own_signal_handlers():
             ray.init(
-                address=address or "local",  # never a cluster that RAY_ADDRESS names
-                include_dashboard=False if address is None else None,
+                address="local",  # never a cluster that RAY_ADDRESS names
+                include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                _temp_dir=str(folder),
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as cause:
-        raise _cannot_start(address, cause) from cause
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Give a folder for Ray inside one that only this user can enter; both are removed at the end.
+
+    Ray opens its own folder to everybody, so it has to stand in another one.
+
+    Raises:
+        ClusterError: no folder for temporary files has a path short enough for Ray's sockets.
+    """
+    asked = os.environ.get("RAY_TMPDIR")
+    problem = "no folder for temporary files has a path that is short enough"
+    for named in [asked] if asked else [tempfile.gettempdir(), *_SHORT_FOLDERS]:
+        base = os.path.abspath(named)
+        if len(os.fsencode(base)) > _LONGEST_FOLDER:
+            continue
+        try:
+            outer = tempfile.mkdtemp(prefix=_PREFIX, dir=base)  # mode 0700
+        except OSError as cause:
+            problem = f"{base} cannot be written ({cause.strerror or cause})"
+            continue
+        try:
+            yield Path(outer) / "r"
+        finally:
+            shutil.rmtree(outer, ignore_errors=True)
+        return
+    raise ClusterError(
+        f"Ray could not be started on this machine: {problem}; set RAY_TMPDIR to a folder on a"
+        f" local disk whose path has at most {_LONGEST_FOLDER} characters, as Ray's sockets need"
+    )
+
+
+def _connect(address: str) -> None:
+    """Connect to a cluster, obeying signals meanwhile: Ray itself would wait for it without end.
+
+    Raises:
+        ClusterError: it takes too long.
+    """
+    failures: list[BaseException] = []
+
+    def connect() -> None:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except BaseException as cause:  # noqa: BLE001  raised again in the main thread
+            failures.append(cause)
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # of signals, which stay the caller's
+    thread = threading.Thread(target=connect, name="connecting to Ray", daemon=True)
+    with _silent_stderr():
+        thread.start()
+        thread.join(CONNECT_S)
+    if thread.is_alive():
+        raise ClusterError(
+            f"no Ray cluster answers at {address} (the connection is open, but was not completed in"
+            f" {CONNECT_S:.0f} s); is its head overloaded, or does it use TLS (RAY_USE_TLS)?"
+        )
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep what Ray's C++ part logs while it connects off the terminal; errors are raised too."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    os.close(sink)
     try:
         yield
     finally:
-        ray.shutdown()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def cluster_cpus() -> int:
@@ -90,6 +199,20 @@ def _own_signal_handlers() -> Iterator[None]:
             signal.signal(number, handler)
         for late in received:
             signal.raise_signal(late)
+
+
+def check_authentication_mode() -> None:
+    """Check that `RAY_AUTH_MODE` is one that Ray knows; Ray takes any other for "disabled".
+
+    Raises:
+        ConfigError: it is not.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if mode is not None and mode.lower() not in _AUTH_MODES:
+        raise ConfigError(
+            f"RAY_AUTH_MODE={quoted(mode)} is no mode of Ray, which would turn authentication off;"
+            f" expected {' or '.join(_AUTH_MODES)}"
+        )
 
 
 def prepare_environment() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 
-from raymat.cluster.connect import cluster_cpus, ray_session
+from raymat.cluster.connect import check_authentication_mode, cluster_cpus, ray_session
 from raymat.cluster.findings import Finding, find_all, look_at_authentication
 from raymat.cluster.node_facts import NodeFacts, collect_facts
 from raymat.cluster.on_nodes import call_on_nodes, nodes_by_host
@@ -42,9 +42,11 @@ def examine(
 
     Raises:
         ClusterError: nothing answers at the address.
+        ConfigError: `RAY_AUTH_MODE` is none that Ray knows.
         DataError: the data of the search cannot be used.
     """
     storage = (storage or Path.cwd()).absolute()
+    check_authentication_mode()
     if address is None:
         facts = collect_facts(storage)
         findings = find_all({facts.host: facts}, {})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raymat.cluster.connect import show_token
+from raymat.cluster.connect import check_authentication_mode, show_token
 from raymat.errors import ClusterError
 
 _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -25,6 +25,7 @@ class Jobs:
         from ray.job_submission import JobSubmissionClient
 
         self.address = address
+        check_authentication_mode()
         show_token()
         logging.getLogger("ray.dashboard").setLevel(logging.ERROR)  # of sockets opened and closed
         try:

@@ -31,6 +31,7 @@ from raymat.errors import DataError, ModelFileError, RaymatError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureView
 from raymat.properties import Task
+from raymat.tracking.own_files import refuse_links
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.members import latent_vectors, predict_members
 from raymat.training.model_files import TrainedModel, load_model, save_model
@@ -251,7 +252,12 @@ def write_description(run: RunDirectory, content: Mapping[str, Any]) -> None:
 
 
 def is_ensemble(folder: Path) -> bool:
-    """Say whether a folder is that of an ensemble run, finished or not."""
+    """Say whether a folder is that of an ensemble run, finished or not.
+
+    Raises:
+        RunError: a link leads out of the folder.
+    """
+    refuse_links(folder)
     if (folder / DESCRIPTION).exists():
         return True
     try:
@@ -267,6 +273,7 @@ def load_ensemble(folder: Path) -> Ensemble:
     Raises:
         ModelFileError: the folder is none, its run is not complete, or a file is damaged.
     """
+    refuse_links(folder)
     content = _read_description(folder)
     try:
         numbers, weights = content["members"], np.asarray(content["weights"], dtype=np.float64)

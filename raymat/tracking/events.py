@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from raymat.errors import RunError
+from raymat.tracking.own_files import open_regular
 
 Event = dict[str, Any]
 
@@ -23,11 +24,20 @@ class EventLog:
 
     Args:
         path: the file; made if missing. A last line torn by a crash is cut off.
+
+    Raises:
+        RunError: what stands there is no event log.
+        OSError: it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        _cut_torn_line(path)
-        self._file = path.open("ab", buffering=0)  # nothing waits in memory when a disk is full
+        handle = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        self._file = os.fdopen(handle, "a+b", buffering=0)  # a full disk leaves nothing in memory
+        try:
+            _cut_torn_line(self._file, path)
+        except RunError:
+            self.close()
+            raise
 
     def append(self, event: str, *, durable: bool = False, **values: Any) -> Event:
         """Write one event and give it back.
@@ -65,9 +75,11 @@ def read_events(path: Path) -> list[Event]:
     Raises:
         RunError: another line is damaged.
     """
-    if not path.exists():
+    try:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is torn
+    except FileNotFoundError:
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
     events: list[Event] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -103,10 +115,26 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    content = path.read_bytes()
+def _cut_torn_line(file: RawIOBase, path: Path) -> None:
+    """Cut off what follows the last line break, once the file is seen to be an event log."""
+    file.seek(0)
+    content = file.readall() or b""
+    if os.fstat(file.fileno()).st_nlink > 1:
+        raise RunError(f"{path}: has a second name (a hard link); put a copy in its place")
+    first = content.partition(b"\n")
+    if content and not (_is_event(first[0]) if first[1] else content.startswith(_BEGINNING)):
+        raise RunError(f"{path}: not an event log of raymat; put the file back from a copy")
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
-        os.truncate(path, whole)
+        os.truncate(file.fileno(), whole)
+
+
+_BEGINNING = b"{"  # of a log whose first line is torn
+
+
+def _is_event(line: bytes) -> bool:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and isinstance(record.get("event"), str)

@@ -17,6 +17,8 @@ from typing import Any, Literal, Self
 
 from raymat.errors import RaymatError, RunError
 from raymat.tracking.events import Event, EventLog, finite, now, read_events
+from raymat.tracking.known_addresses import check_address
+from raymat.tracking.own_files import open_regular, refuse_links
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 # Hears of every event; what it gives back is a warning, which the run's log keeps.
@@ -67,8 +69,10 @@ class RunDirectory:
         self._lock = _lock(self.path)
         try:
             self._log = EventLog(self.path / "events.jsonl")
-        except OSError as cause:
+        except (OSError, RunError) as cause:
             os.close(self._lock)
+            if isinstance(cause, RunError):
+                raise
             raise _cannot_write(self.path, cause) from cause
 
     @classmethod
@@ -101,13 +105,24 @@ class RunDirectory:
         return run
 
     @classmethod
-    def reopen(cls, path: Path, *, listeners: tuple[Listener, ...] = ()) -> Self:
+    def reopen(
+        cls, path: Path, *, listeners: tuple[Listener, ...] = (), is_part: bool = False
+    ) -> Self:
         """Take up an existing run directory.
 
+        Args:
+            path: the folder.
+            listeners: called with every event.
+            is_part: of a run that is at work already, as a cell of a comparison is; it connects to
+                no cluster of its own.
+
         Raises:
-            RunError: it is not one, or another process is at work in it.
+            RunError: it is not one, another process is at work in it, or it would connect to a
+                cluster that the user has never named.
         """
-        read_header(path)
+        arguments = read_header(path).get("arguments")
+        if not is_part and isinstance(arguments, dict):
+            check_address(arguments.get("address"), path)
         run = cls(path, listeners=listeners)
         try:
             run.update_header(status="running", resumed=now())
@@ -258,9 +273,10 @@ def read_header(path: Path) -> dict[str, Any]:
     """Read the `run.json` of a run directory.
 
     Raises:
-        RunError: there is none, or it cannot be read.
+        RunError: there is none, it cannot be read, or a link leads out of the folder.
     """
     file = path / "run.json"
+    refuse_links(path)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -342,7 +358,7 @@ def _machine() -> dict[str, Any]:
 def _lock(path: Path) -> int:
     # The kernel frees the lock when the process ends, however it ends.
     try:
-        handle = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        handle = open_regular(path / ".lock", os.O_CREAT | os.O_RDWR)
     except OSError as cause:
         raise _cannot_write(path, cause) from cause
     for attempt in range(_LOCK_ATTEMPTS):

@@ -20,6 +20,7 @@ from raymat.models import load_spec
 from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.models._weights import load_weights
 from raymat.properties import Task
+from raymat.tracking.own_files import refuse_links
 from raymat.training.predict import predict_rows
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -118,7 +119,12 @@ def save_model(model: TrainedModel, folder: Path) -> None:
 
 
 def find_model(folder: Path) -> Path:
-    """Give the model folder: the one named, or the one inside the run directory named."""
+    """Give the model folder: the one named, or the one inside the run directory named.
+
+    Raises:
+        RunError: a link leads out of the folder.
+    """
+    refuse_links(folder)
     inside = folder / "best"
     is_run = not (folder / DESCRIPTION).exists() and (inside / DESCRIPTION).exists()
     return inside if is_run else folder
@@ -129,7 +135,9 @@ def load_model(folder: Path) -> TrainedModel:
 
     Raises:
         ModelFileError: a file is missing or does not hold what it should.
+        RunError: a link leads out of the folder.
     """
+    refuse_links(folder)
     description = _read_description(folder)
     try:
         name, task = description["model"], description["task"]

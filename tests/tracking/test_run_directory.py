@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from tmpfs import fill, mounted
 
+from raymat.cli.predict import load_predictor
 from raymat.errors import ConfigError, RunError
+from raymat.tracking.events import EventLog, read_events
 from raymat.tracking.run_directory import (
     RunDirectory,
     amend_arguments,
@@ -344,3 +346,103 @@ def test_arguments_of_an_interrupted_run_can_be_changed(tmp_path):
     changed = {"address": "auto", "seed": 1}
     assert read_header(tmp_path / "run")["arguments"] == {"properties": [changed]}
     assert read_header(tmp_path / "run" / "band_gap")["arguments"] == changed
+
+
+PRECIOUS = b"the only copy\nof a thesis, its last line without an end"
+
+
+@pytest.fixture
+def precious(tmp_path):
+    file = tmp_path / "thesis.tex"
+    file.write_bytes(PRECIOUS)
+    return file
+
+
+def test_links_out_of_a_run_are_not_followed(tmp_path, precious):
+    """Resuming would cut off the last line of what the log leads to, and append to it."""
+    interrupt(tmp_path / "run")
+    log = tmp_path / "run/events.jsonl"
+    log.unlink()
+    log.symlink_to(precious)
+    for read in (read_header, RunDirectory.reopen):
+        with pytest.raises(RunError, match=r"events.jsonl: a link that leads out of the folder"):
+            read(tmp_path / "run")
+    with pytest.raises(RunError, match="a link, which is not followed"):
+        EventLog(log)
+    with pytest.raises(RunError, match="a link, which is not followed"):
+        read_events(log)
+    assert precious.read_bytes() == PRECIOUS
+
+
+@pytest.mark.parametrize("name", ["best", "wandb/latest", "figure.svg", "run.json"])
+def test_any_link_out_of_a_run_is_refused(tmp_path, precious, name):
+    interrupt(tmp_path / "run")
+    link = tmp_path / "run" / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(precious, link.parent))
+    if name == "run.json":
+        link.unlink()
+        link.symlink_to("/etc/passwd")
+    with pytest.raises(RunError, match=f"{name}: a link that leads out of the folder"):
+        read_header(tmp_path / "run")
+
+
+def test_links_within_a_run_and_to_a_run_are_followed(tmp_path):
+    """W&B makes such links."""
+    interrupt(tmp_path / "run")
+    (tmp_path / "run/wandb/first").mkdir(parents=True)
+    (tmp_path / "run/wandb/latest").symlink_to("first")
+    (tmp_path / "run/wandb/lost").symlink_to("removed")
+    (tmp_path / "latest").symlink_to("run")
+    assert status(tmp_path / "latest") == "interrupted"
+    with RunDirectory.reopen(tmp_path / "latest"):
+        pass
+    assert status(tmp_path / "run") == "complete"
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "run.json", "best/model.json", ".lock"])
+@pytest.mark.timeout(60)
+def test_pipe_in_a_run_keeps_nobody_waiting(tmp_path, name):
+    interrupt(tmp_path / "run")
+    pipe = tmp_path / "run" / name
+    pipe.parent.mkdir(exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    with pytest.raises(RunError, match=f"{name}: a pipe, socket or device, not a regular file"):
+        RunDirectory.reopen(tmp_path / "run")
+
+
+def test_log_with_a_second_name_is_left_alone(tmp_path, precious):
+    interrupt(tmp_path / "run")
+    log = tmp_path / "run/events.jsonl"
+    precious.write_bytes(log.read_bytes() + b'{"event": "torn')
+    log.unlink()
+    log.hardlink_to(precious)
+    before = precious.read_bytes()
+    with pytest.raises(RunError, match="a second name"):
+        RunDirectory.reopen(tmp_path / "run")
+    assert precious.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [PRECIOUS, b"no line end", b'{"title": 1}\n{"torn', b"[1]\n{"])
+def test_file_that_is_no_event_log_is_left_alone(tmp_path, content):
+    interrupt(tmp_path / "run")
+    log = tmp_path / "run/events.jsonl"
+    log.write_bytes(content)
+    with pytest.raises(RunError, match=r"events.jsonl: not an event log of raymat"):
+        RunDirectory.reopen(tmp_path / "run")
+    assert log.read_bytes() == content
+    assert status(tmp_path / "run") == "interrupted"
+
+
+def test_models_behind_links_are_refused(tmp_path, precious):
+    interrupt(tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/model.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "run/best").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="best: a link that leads out of the folder"):
+        load_predictor(tmp_path / "run")
+    (tmp_path / "elsewhere/model.safetensors").symlink_to(precious)
+    with pytest.raises(RunError, match=r"model.safetensors: a link that leads out of the folder"):
+        load_predictor(tmp_path / "elsewhere")

@@ -107,3 +107,16 @@ def test_older_page_is_replaced(run: Path, tmp_path: Path) -> None:
         assert main.run(["report", str(run), "-o", str(page), "--title", title]) == 0
     assert "<title>second</title>" in page.read_text("utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_figure_that_is_a_link_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page is passed on, and what it holds with it."""
+    own = write_search_run(tmp_path / "run", trials=3, epochs=2)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("my-key")
+    (own / "figure.svg").symlink_to(secret)
+    page = tmp_path / "page.html"
+    assert "figure.svg: a link that leads out of the folder" in report(own, page, capsys)
+    assert not page.exists()
