@@ -51,6 +51,11 @@ def accuracy(classes: Floats, scores: Floats) -> float:
     return float(((scores > 0.5) == (classes > 0.5)).mean())
 
 
+def higher_is_better(task: Task) -> bool:
+    """Return whether the better of two validation scores is the higher one: AUC, but not MAE."""
+    return task == "classification"
+
+
 def validation_score(task: Task, targets: Floats, predictions: Floats) -> float:
     """Give what model selection looks at: MAE (lower is better) or AUC (higher is better)."""
     if task == "classification":
