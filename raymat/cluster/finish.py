@@ -10,6 +10,7 @@ import ray
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
 from raymat.cluster.tasks import result_of, start_task
 from raymat.cluster.trainable import trial_folder
+from raymat.properties import Task
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
@@ -64,7 +65,7 @@ def finish(
     config = space.configure(winner.values)
     model = store_model(winner, config, results["winner"], inputs=inputs, run=run)
     keep_latent_map(model, data.features.find(model.view.table_config), inputs, run)
-    _say_refitted(winner, results["winner"], run)
+    run.emit("refit_ended", **describe_refit(winner, results["winner"], inputs.prop.task))
     metrics = _metrics(winner, results, inputs) | {"baselines": result_of(baselines)}
     run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)
@@ -134,13 +135,7 @@ def _metrics(
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
         "threshold": inputs.threshold,
-        "winner": {
-            "trial": winner.number,
-            "seed": winner.seed,
-            "epoch": best.best.epoch,
-            "val_score_in_search": winner.epochs[best.best.epoch - 1].val_score,
-            "val_score_refitted": best.best.val_score,
-        },
+        "winner": describe_refit(winner, best, inputs.prop.task),
         "test": score_part(inputs, "test", best.predictions),
         "validation": score_part(inputs, "validation", best.predictions),
         "leakage": inputs.facts()["leakage"],
@@ -152,6 +147,24 @@ def _metrics(
         if inputs.prop.task == "regression":
             metrics["difference"] = _paired_difference(results, inputs)
     return metrics
+
+
+def describe_refit(
+    winner: TrialRecord, refitted: FitResult, task: Task
+) -> dict[str, Any]:
+    """Return which trial won, with the best validation score that each of its trainings reached.
+
+    On a GPU a training does not repeat bit by bit, so that both may be best at different epochs.
+    """
+    in_search = winner.best(task)
+    return {
+        "trial": winner.number,
+        "seed": winner.seed,
+        "epoch": refitted.best.epoch,
+        "val_score_refitted": refitted.best.val_score,
+        "epoch_in_search": in_search.epoch if in_search else None,
+        "val_score_in_search": in_search.val_score if in_search else None,
+    }
 
 
 def _paired_difference(results: dict[str, FitResult], inputs: RunInputs) -> dict[str, Any]:
@@ -185,16 +198,6 @@ def store_model(
     with run.replacing("predictions.parquet") as path:
         prediction_table(inputs, result.predictions).to_parquet(path, index=False)
     return model
-
-
-def _say_refitted(winner: TrialRecord, result: FitResult, run: RunDirectory) -> None:
-    run.emit(
-        "refit_ended",
-        trial=winner.number,
-        epoch=result.best.epoch,
-        val_score=result.best.val_score,
-        trial_val_score=winner.epochs[result.best.epoch - 1].val_score,
-    )
 
 
 def _write_config(
