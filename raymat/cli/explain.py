@@ -185,7 +185,7 @@ def explain(
     requests = _requests(
         target,
         grow=_given(max_nodes=max_nodes, max_degree=max_degree, episodes=episodes, rollout=rollout),
-        split=options.choose_split(None, split, None),
+        split=options.choose_split(None, split, seed if model is None else None),
         training=_training(epochs),
         data=data,
         labels=_words("--labels", labels, ("group", "period")),

@@ -71,6 +71,13 @@ def test_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_seed_draws_a_split_that_the_file_does_not_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(split=None)
+    request = asked(monkeypatch, "--config", "c.yaml", "--seed", "3")
+    assert (request.seed, request.split.seed) == (3, 3)
+
+
+@pytest.mark.usefixtures("folder")
 def test_options_take_the_place_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     write_config()
     request = asked(
