@@ -10,6 +10,7 @@ from raymat.errors import RaymatError, RunError
 from raymat.properties import Task
 from raymat.training.device import OutOfMemoryError, free_memory, prepare_process
 from raymat.training.fit import FitData
+from raymat.training.metrics import higher_is_better
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial import CHECKPOINT, Trial
 from raymat.tuning.trial_config import BATCH_SIZE, halve_batches
@@ -146,4 +147,4 @@ def trial_folder(run: Path, number: int) -> Path:
 
 def _best_so_far(trial: Trial, task: Task) -> float:
     scores = [metrics.val_score for metrics in trial.fit.history]
-    return max(scores) if task == "classification" else min(scores)
+    return max(scores) if higher_is_better(task) else min(scores)

@@ -8,6 +8,7 @@ import pandas as pd
 from raymat.data.writers import atomic_file
 from raymat.errors import RunError
 from raymat.properties import Task
+from raymat.reports.drawing import score_labels
 from raymat.reports.intervals import score_frame
 from raymat.tracking.run_directory import read_header
 from raymat.training.metrics import higher_is_better
@@ -48,7 +49,7 @@ def study_figure(run: Path) -> "Figure":
     trials, curves, predictions = (pd.read_parquet(run / name) for name in names)
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    scores = _Scores(header)
+    scores = _Scores(header, trials)
     scores.draw_curves(left, curves, winner=scores.best_trial(trials))
     scores.draw_search(middle, trials)
     _draw_parity(right, predictions[predictions["part"] == "test"], header)
@@ -58,12 +59,11 @@ def study_figure(run: Path) -> "Figure":
 class _Scores:
     """The validation scores of a run: their column, their label, and which of them are good."""
 
-    def __init__(self, header: dict[str, Any]) -> None:
+    def __init__(self, header: dict[str, Any], trials: pd.DataFrame) -> None:
         task: Task = header["task"]
         self.is_higher_better = higher_is_better(task)
-        is_class = task == "classification"
-        self.column = "val_auc" if is_class else "val_mae"
-        self.label = "validation AUC" if is_class else _with_unit("validation MAE", header)
+        self.column = next(name for name in score_labels("") if name in trials)
+        self.label = score_labels(header["unit"])[self.column]
 
     def best_trial(self, trials: pd.DataFrame) -> str:
         """Return the id of the trial with the best score."""

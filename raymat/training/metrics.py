@@ -56,6 +56,21 @@ def higher_is_better(task: Task) -> bool:
     return task == "classification"
 
 
+def score_name(task: Task, select: str = "mae") -> str:
+    """Return what tables call the validation score; `select` is that of the training settings."""
+    return "val_auc" if task == "classification" else f"val_{select}"
+
+
+def gaussian_likelihood(targets: Floats, mean: Floats, std: Floats) -> float:
+    """Compute the mean negative log likelihood of a normal distribution, in nats.
+
+    Nix & Weigend, ICNN 1994; targets, mean and std in the target's unit.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nll = np.log(std) + 0.5 * np.log(2.0 * np.pi) + 0.5 * np.square((targets - mean) / std)
+    return float(nll.mean())
+
+
 def validation_score(task: Task, targets: Floats, predictions: Floats) -> float:
     """Give what model selection looks at: MAE (lower is better) or AUC (higher is better)."""
     if task == "classification":

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from raymat.properties import Task
-from raymat.reports.drawing import with_unit
+from raymat.reports.drawing import score_labels
 from raymat.reports.intervals import score_frame
 from raymat.reports.number_text import number
 from raymat.reports.page import charts
@@ -52,9 +52,7 @@ def task_of(run: RunFiles) -> Task:
 
 def score_label(run: RunFiles, study: Study) -> str:
     """Give the name of the validation score with its unit."""
-    if study.task == "classification":
-        return "validation AUC"
-    return with_unit("validation MAE", run.header.get("unit", ""))
+    return score_labels(run.header.get("unit", ""))[study.score_name]
 
 
 def _leaderboard(trials: pd.DataFrame, study: Study) -> Table:
