@@ -31,9 +31,9 @@ from raymat.tracking.run_directory import RunDirectory
 from raymat.training.inputs import RunInputs
 from raymat.training.latent_map import keep_latent_map
 from raymat.training.members import latent_vectors
-from raymat.training.metrics import score_name, validation_score
+from raymat.training.metrics import known, score_name, validation_score
 from raymat.training.model_files import TrainedModel, load_model
-from raymat.training.results import score_baselines, score_part
+from raymat.training.results import predict_baselines, score_against_baselines, score_part
 
 CURVE, PREDICTIONS = "member_curve.csv", "predictions.parquet"
 
@@ -195,12 +195,12 @@ def _metrics(
             "retried": record.n_retried,
             "failed": record.given_up,
             "effective": predictions.effective_members,
-            f"test_{name}_mean": float(np.mean(scores)),
-            f"test_{name}_std": float(np.std(scores, ddof=1)),
+            f"test_{name}_mean": known(float(np.mean(scores))),
+            f"test_{name}_std": known(float(np.std(scores, ddof=1))) if len(scores) > 1 else None,
         },
         "test": score_part(inputs, "test", predictions.mean),
         "validation": score_part(inputs, "validation", predictions.mean),
-        "baselines": score_baselines(inputs),
+        **score_against_baselines(inputs, predictions.mean, predict_baselines(inputs)),
         "leakage": inputs.facts()["leakage"],
     }
 

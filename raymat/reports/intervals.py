@@ -61,7 +61,8 @@ def score_frame(scores: Floats, *, is_higher_better: bool) -> ScoreFrame:
 def intervals(values: Floats) -> Floats:
     """Give the n + 1 ends of n equal intervals for (m,) finite values.
 
-    Whole numbers stand in the middle of theirs. They leave out a few values at either end where those lie far from all others.
+    Whole numbers stand in the middle of theirs. They leave out a few values at either end where
+    those lie far from all others.
     """
     tail = _TAIL if len(values) >= _MANY else 0.0
     low, high = (float(end) for end in np.quantile(values, [tail, 1.0 - tail]))

@@ -75,9 +75,15 @@ def test_train_writes_every_file_of_a_run(
     run = tmp_path / "run"
     said = capsys.readouterr()
     assert "y: 3 test rows, scored once" in said.out
+    assert said.out.count("not estimated") == 4  # intervals of three, and why
+    assert "interval not estimated: 3 test rows; it needs at least 5" in said.out
+    assert "warning: the model is not shown to beat the training mean or the" in said.out
     assert "raymat predict --model run/best CRYSTALS" in said.out
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["n"] == 3
+    assert metrics["test"]["mae_ci95"] is None
+    assert metrics["verdict"]["composition"]["lo"] is None
+    assert "nan" not in (run / "metrics.json").read_text().lower()
     assert set(metrics["baselines"]) == {"mean", "composition"}
     assert json.loads((run / "run.json").read_text())["status"] == "complete"
     predictions = pd.read_parquet(run / "predictions.parquet")

@@ -295,7 +295,9 @@ def test_trial_with_half_batches_takes_the_place_of_what_was_proposed() -> None:
 
 
 def test_half_batches_outside_the_space_are_unknown_to_optuna() -> None:
-    space = small_space(space={"training.batch_size": {"int": [3, 4]}}, fixed=None, search={"name": "random"})
+    space = small_space(
+        space={"training.batch_size": {"int": [3, 4]}}, fixed=None, search={"name": "random"}
+    )
     driver = Driver(space)
     driver.play("complete")
     asked = driver.ask()

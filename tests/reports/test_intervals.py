@@ -43,7 +43,7 @@ def test_exceptions_among_many_are_left_out() -> None:
 
 @pytest.mark.parametrize("is_higher_better", [False, True])
 @pytest.mark.parametrize("n", [3, 5, 12, 40])
-def test_frame_holds_the_winner_and_leaves_out_what_diverged(n: int, is_higher_better: bool) -> None:
+def test_frame_holds_the_winner_and_not_what_diverged(n: int, is_higher_better: bool) -> None:
     usual = np.linspace(0.80, 0.90, n)
     worst = -1e6 if is_higher_better else 1e6
     frame = score_frame(np.append(usual, [worst, np.nan]), is_higher_better=is_higher_better)

@@ -215,9 +215,7 @@ def test_runs_are_brought_to_wandb_too(
 @pytest.mark.parametrize(
     ("task", "worst", "side"), [("regression", 1e6, "above"), ("classification", 0.0, "below")]
 )
-def test_winner_is_in_the_drawn_domain(
-    tmp_path: Path, task: str, worst: float, side: str
-) -> None:
+def test_winner_is_in_the_drawn_domain(tmp_path: Path, task: str, worst: float, side: str) -> None:
     """One trial that diverged lies outside, and is counted."""
     with RunDirectory.create(tmp_path / "run", {"command": "tune", "arguments": {}}) as log:
         log.update_header(target="y", unit="", task=task)
