@@ -7,6 +7,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.wandb_option import Wandb, WandbOption, projecting
+from raymat.ensembles import SHARED_ERRORS
 
 if TYPE_CHECKING:
     from raymat.cluster.ensemble import EnsembleRequest
@@ -79,7 +80,7 @@ Greedy = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=SHARED_ERRORS)
 def ensemble(
     config: Config = None,
     search: FromSearch = None,

@@ -50,7 +50,7 @@ def choose_request(
         if values.get(key) is None:
             raise ConfigError(f"{where}: names no {key}; add it, or give --{key}")
     values["data"] = options.absolute_source(str(values["data"]))
-    values["split"] = options.choose_split(base, split, None)
+    values["split"] = options.choose_split(base, split, asked.get("seed") if base is None else None)
     if config is not None:
         values["selection"] = _overridden(where, named, base, values)
     return _build({key: value for key, value in values.items() if value is not None})

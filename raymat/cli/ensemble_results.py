@@ -10,7 +10,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from raymat.cli.results import console_for_results, number, print_leakage, score_table
+from raymat.cli.results import (
+    console_for_results,
+    number,
+    print_leakage,
+    print_verdict,
+    score_table,
+)
+from raymat.ensembles import SHARED_ERRORS
 from raymat.errors import RaymatError, one_line
 
 Metrics = dict[str, Any]
@@ -47,12 +54,14 @@ def show_ensemble_result(metrics: Metrics, run: Path) -> None:
     console = console_for_results()
     members = metrics["members"]
     console.print(score_table(metrics, {f"ensemble of {members['trained']}": metrics["test"]}))
+    print_verdict(console, metrics, model="The ensemble")
     console.print(say_gain(metrics))
     for line in say_failures(members):
         console.print(line)
     print_leakage(console, metrics)
     calibration = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
     _print_calibration(console, calibration)
+    console.print(SHARED_ERRORS)
     quoted = shlex.quote(str(run))
     found = ", ".join(name for name in _FILES if (run / name).exists())
     console.print(f"\nfiles:            {run}/ ({found}, members/)")
@@ -64,6 +73,8 @@ def say_gain(metrics: Metrics) -> str:
     members, test = metrics["members"], metrics["test"]
     if metrics["task"] == "classification":
         one = members["test_auc_mean"]
+        if one is None or test["auc"] is None:
+            return "AUC not estimated: the test rows are of one class"
         return f"AUC of one member on average {one:.4g}, of their mean {test['auc']:.4g}"
     one = members["test_mae_mean"]
     gain = 100.0 * (1.0 - test["mae"] / one)

@@ -142,6 +142,14 @@ MaxAttempts = Annotated[
         rich_help_panel=_EXPLANATIONS,
     ),
 ]
+IgnoreWeak = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-weak",
+        help="Go on with a classifier that the test rows do not tell from chance.",
+        rich_help_panel=_EXPLANATIONS,
+    ),
+]
 
 
 @app.command()
@@ -160,6 +168,7 @@ def explain(
     episodes: Episodes = None,
     rollout: Rollout = None,
     max_attempts: MaxAttempts = 10,
+    ignore_weak: IgnoreWeak = False,
     classes: options.Classes = None,
     split: options.Split = None,
     max_rejected: options.MaxRejected = None,
@@ -185,7 +194,7 @@ def explain(
     requests = _requests(
         target,
         grow=_given(max_nodes=max_nodes, max_degree=max_degree, episodes=episodes, rollout=rollout),
-        split=options.choose_split(None, split, None),
+        split=options.choose_split(None, split, seed if model is None else None),
         training=_training(epochs),
         data=data,
         labels=_words("--labels", labels, ("group", "period")),
@@ -197,6 +206,7 @@ def explain(
         max_attempts=max_attempts,
         classes=options.parse_classes(classes),
         max_rejected=max_rejected,
+        ignore_weak=ignore_weak or None,
         seed=seed,
         concurrency=concurrency,
         address=address,

@@ -26,6 +26,8 @@ class ExplainProgress(LiveProgress):
         self.epochs, self.n_classifiers, self.n_trained = 1, 0, 0
         self.growing: list[str] = []  # what is grown now, and how far it is
         self.found = 0  # explanations of these
+        self._tried = 0.0  # of those not found: shares of the policies that each may have
+        self._max_attempts = 1
         self.threshold: float | None = None  # between the classes
         self._done_before = 0
         self._started = time.time()
@@ -63,19 +65,26 @@ class ExplainProgress(LiveProgress):
         progress = done - self._done_before
         if progress and done < total:
             left = elapsed / progress * (total - done)
-            parts.append(f"about {say_duration(left)} left{'' if self.total else ' for these'}")
+            is_bound = self.total and self.done + self.found == self._done_before
+            about = "at most about" if is_bound else "about"
+            of_these = "" if self.total else " for these"
+            parts.append(f"{about} {say_duration(left)} left{of_these}")
         return ", ".join(parts)
 
-    def _work(self) -> tuple[int, int]:
-        """Give what is done and what there is to do: explanations, or epochs of classifiers."""
+    def _work(self) -> tuple[float, int]:
+        """Give what is done and what there is to do: explanations, or epochs of classifiers.
+
+        An explanation that is not found counts by the share of its policies that were tried.
+        """
         if self.total:
-            return self.done + self.found, self.total
+            return self.done + self.found + self._tried, self.total
         trained = self.n_trained * self.epochs + sum(self.running.values())
         return trained, self.n_classifiers * self.epochs
 
     def _take_property_started(self, event: "Event") -> None:
         """Begin anew: a series explains one property after another."""
         self.total = self.done = self.failed = self.attempts = self.found = 0
+        self._tried = 0.0
         self.phase, self.running, self.growing = "reading data", {}, []
         self._title = f"explain {event['target']} ({event['number']} of {event['properties']})"
         self.say(self._title, style="bold")
@@ -125,6 +134,7 @@ class ExplainProgress(LiveProgress):
         self.running = {}
         self.total, self.done = event["explanations"], event["done"]
         self._done_before, self._started = self.done, time.time()
+        self._max_attempts = max(1, event.get("max_attempts", 1))
         self.phase = "growing explanations"
         before = f", {self.done} of them tried before" if self.done else ""
         self.say(f"explanations: {self.total}, {event['per_class']} of each class{before}")
@@ -132,10 +142,15 @@ class ExplainProgress(LiveProgress):
     def _take_explanations_progress(self, event: "Event") -> None:
         running = event["running"]
         self.found = sum(own["total"] - own["left"] for own in running)
+        self._tried = sum(
+            own["left"] * (own["attempt"] - 1 + own["episode"] / event["episodes"])
+            for own in running
+        )
+        self._tried /= self._max_attempts
         self.growing = [self._say_growing(own, event["episodes"]) for own in running]
 
     def _take_explanations_grown(self, event: "Event") -> None:
-        self.growing, self.found = [], 0  # told anew at once
+        self.growing, self.found, self._tried = [], 0, 0.0  # told anew at once
         result = event["result"]
         self.done += len(result["explanations"]) + result["failed"]
         self.failed += result["failed"]

@@ -61,7 +61,7 @@ def _classifier_table(metrics: Metrics) -> Table:
         table.add_column(name, justify="right")
     for name, scores in metrics["classifiers"].items():
         same = scores.get("agreement")
-        cells = (f"{scores['accuracy']:.3f}", f"{scores['auc']:.3f}")
+        cells = (_cell(scores["accuracy"], 3), _cell(scores["auc"], 3))
         table.add_row(name, *cells, "" if same is None else f"{same:.3f}")
     return table
 
@@ -103,8 +103,8 @@ def _say_task(own: Metrics, metrics: Metrics) -> str:
     return f"{own['labels']}s, {class_word(own['target_class'], metrics['threshold'])}{which}"
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _cell(value: float | None, decimals: int = 2) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
 
 
 def _percent(value: float | None) -> str:

@@ -79,7 +79,8 @@ Seed = Annotated[
         "--seed",
         min=0,
         metavar="N",
-        help="Of everything drawn at random.",
+        help="Of everything drawn at random: split, search, weights, members. A split that a"
+        " configuration, an earlier search or a --model was chosen by is kept. 0 unless given.",
         rich_help_panel=_TRAINING,
         show_default=False,
     ),

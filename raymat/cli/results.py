@@ -11,6 +11,7 @@ from rich.table import Table
 from raymat.tracking.events import read_events
 
 Metrics = dict[str, Any]
+NOT_ESTIMATED = "not estimated"
 _SHOWN_FILES = ("metrics.json", "trials.parquet", "predictions.parquet", "study.png")
 _COLUMNS = {
     "regression": {"mae": "MAE", "rmse": "RMSE", "r2": "R²"},
@@ -27,14 +28,16 @@ def show_tune_result(metrics: Metrics, run: Path, *, next_steps: list[str]) -> N
     """Print what a search found; `next_steps` are lines that end the text."""
     winner, default = metrics["winner"], metrics.get("default")
     is_default = winner["trial"] == 0
+    if is_default and "verdict" in metrics:  # it is its own default
+        verdict = {key: own for key, own in metrics["verdict"].items() if key != "default"}
+        metrics = {**metrics, "verdict": verdict}
     name = "winner, the default" if is_default else "winner"
     rows = {f"{name} (trial {winner['trial']}, epoch {winner['epoch']})": metrics["test"]}
     if default is not None and not is_default:
         rows[f"default (trial {default['trial']}, epoch {default['epoch']})"] = default
     console = console_for_results()
     console.print(score_table(metrics, rows))
-    if "difference" in metrics and not is_default:
-        console.print(say_difference(metrics))
+    print_verdict(console, metrics, model="The winner")
     if default is None:
         console.print("The default configuration (trial 0) failed and has no score.")
     print_leakage(console, metrics)
@@ -51,6 +54,7 @@ def show_train_result(metrics: Metrics, run: Path) -> None:
     console.print(
         score_table(metrics, {f"model (epoch {metrics['winner']['epoch']})": metrics["test"]})
     )
+    print_verdict(console, metrics)
     print_leakage(console, metrics)
     _print_files(console, run, [say_predict(run)])
 
@@ -63,7 +67,14 @@ def score_table(metrics: Metrics, rows: dict[str, Metrics]) -> Table:
     threshold = metrics.get("threshold")
     target = metrics["target"] + ("" if threshold is None else f" above {threshold:.6g}")
     title = f"{target}: {metrics['test']['n']:,} test rows, scored once"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=say_few_rows(metrics["test"]),
+        caption_justify="left",
+        box=box.SIMPLE,
+    )
     table.add_column("")
     for key, name in columns.items():
         table.add_column(name + (unit if key in ("mae", "rmse") else ""), justify="right")
@@ -73,22 +84,30 @@ def score_table(metrics: Metrics, rows: dict[str, Metrics]) -> Table:
     names = {"composition": "baseline: composition only", "mean": "baseline: training mean"}
     shown = {**rows, **{names[key]: baselines[key] for key in names if key in baselines}}
     for name, scores in shown.items():
-        cells = [number(scores[key]) for key in columns]
+        cells = [number(scores.get(key)) for key in columns]
         table.add_row(name, cells[0], interval(scores[f"{leading}_ci95"]), *cells[1:])
     return table
 
 
-def say_difference(metrics: Metrics) -> str:
-    """Give one sentence on winner against default, and whether chance could explain it."""
-    difference, unit = metrics["difference"], metrics["unit"]
-    low, high = difference["mae_ci95"]
-    text = f"MAE of winner minus default: {difference['mae']:+.3g} {unit}".rstrip()
-    text += f", 95 % interval {interval([low, high])}: "
-    if high < 0:
-        return text + "the winner is better."
-    if low > 0:
-        return text + "the default is better on these rows."
-    return text + "the test rows do not tell them apart."
+def say_few_rows(scores: Metrics) -> str | None:
+    """Return what so few test rows cannot tell, or how far to trust their interval."""
+    from raymat.training.metrics import FEW_ROWS, FEWEST_ROWS
+
+    name = "auc_ci95" if "auc" in scores else "mae_ci95"
+    rows = f"{scores['n']:,} test row" + ("" if scores["n"] == 1 else "s")
+    if name in scores and scores[name] is None:
+        each = " of each class" if name == "auc_ci95" else ""
+        return f"interval not estimated: {rows}; it needs at least {FEWEST_ROWS}{each}"
+    return f"interval of few rows: {rows}" if scores["n"] < FEW_ROWS else None
+
+
+def print_verdict(console: Console, metrics: Metrics, *, model: str = "The model") -> None:
+    """Print whether a model beats the baselines and its default; runs of before have no verdict."""
+    from raymat.training.verdict import verdict_lines
+
+    if "verdict" in metrics:
+        for line in verdict_lines(metrics["verdict"], model=model):
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def change_table(run: Path, winner: int) -> Table:
@@ -105,8 +124,12 @@ def change_table(run: Path, winner: int) -> Table:
         table.add_column(name, justify="right" if name else "left")
     for key, value in best.items():
         if value != default.get(key):
-            table.add_row(key, number(default.get(key)), number(value))
+            table.add_row(key, *(_setting(own) for own in (default.get(key), value)))
     return table
+
+
+def _setting(value: Any) -> str:
+    return str(value) if value is None else number(value)
 
 
 def say_report(run: Path) -> str:
@@ -125,15 +148,17 @@ def say_predict(run: Path) -> str:
 
 
 def number(value: Any) -> str:
-    """Give a number in four digits, anything else as it is."""
+    """Give a number in four digits, anything else as it is; None is a score without estimate."""
+    if value is None:
+        return NOT_ESTIMATED
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
     return f"{value:.4g}"
 
 
-def interval(ends: list[float]) -> str:
+def interval(ends: list[float] | None) -> str:
     """Give both ends of an interval."""
-    return f"{ends[0]:.3g} to {ends[1]:.3g}"
+    return NOT_ESTIMATED if ends is None else f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
 def console_for_results() -> Console:

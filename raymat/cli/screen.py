@@ -7,6 +7,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.wandb_option import Wandb, WandbOption, projecting
+from raymat.ensembles import SHARED_ERRORS
 from raymat.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ ShardSize = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=SHARED_ERRORS)
 def screen(
     candidates: Candidates,
     bulk: Bulk = None,

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from raymat.cli.results import console_for_results
+from raymat.ensembles import SHARED_ERRORS
 from raymat.errors import RaymatError, one_line
 
 Metrics = dict[str, Any]
@@ -56,6 +57,7 @@ def show_screening(metrics: Metrics, run: Path) -> None:
     console.print(candidate_table(first, say_title(metrics), n_listed=metrics["listed"]))
     for line in say_counts(metrics):
         console.print(line)
+    console.print(SHARED_ERRORS)
     found = ", ".join(name for name in _FILES if (run / name).exists())
     console.print(f"\nfiles:            {run}/ ({found})")
 

@@ -55,8 +55,9 @@ def train(
     """Fit one configuration and score it once on the test rows.
 
     Data, target, split and seed stand in the file; options take their place. Another --seed trains
-    anew on the same split, so scores stay comparable. On a CPU with one thread, the default, the
-    same seed gives the same numbers to the last bit.
+    anew on the file's split, so scores stay comparable; it draws the split, too, if the file names
+    none. On a CPU with one thread, the default, the same seed gives the same numbers to the last
+    bit.
 
     Example: raymat train --config runs/tune-cgcnn-20250301-101500/best.yaml --seed 1
     """
@@ -130,7 +131,7 @@ def _request_values(
         "config": {"model": content["model"], "config": content.get("config", {})},
         "config_path": str(path),
         "data": options.absolute_source(str(merged["data"])),
-        "split": options.choose_split(split, kind, None),
+        "split": options.choose_split(split, kind, given["seed"] if split is None else None),
     }
 
 

@@ -18,7 +18,8 @@ class ResumableASHA(ASHAScheduler):
 
     It knows trials by their number, which a resume keeps. A trial whose end was decided, but not
     carried out before the interruption, is stopped as soon as it reports again. Trial 0 is never
-    stopped: the default configuration is what the winner is compared with.
+    stopped: the default configuration is what the winner is compared with. A trial that begins
+    anew with half batches is forgotten first: its earlier epochs are those of another trial.
 
     Args:
         space: whose budget and scheduler settings are used.
@@ -35,6 +36,7 @@ class ResumableASHA(ASHAScheduler):
         )
         self._past, self._task = list(past), task
         self._overdue: set[int] = set()
+        self._halved: dict[int, int] = {}  # trial -> size of its batches since it began anew
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Take a new trial; before the first one, the past is told."""
@@ -44,6 +46,9 @@ class ResumableASHA(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
         number = trial.config["trial"]
+        if "halved" in result:
+            self._begin_anew(number, result["halved"])
+            return str(TrialScheduler.CONTINUE)
         decision: str = super().on_trial_result(tune_controller, _named(number), result)
         if result["finished"]:
             return decision
@@ -59,6 +64,16 @@ class ResumableASHA(ASHAScheduler):
         """Forget a trial that was removed."""
         super().on_trial_remove(tune_controller, _named(trial.config["trial"]))
 
+    def _begin_anew(self, number: int, batch_size: int) -> None:
+        """Forget what a trial reported with larger batches; known already after a restart."""
+        if self._halved.get(number) == batch_size:
+            return
+        self._halved[number] = batch_size
+        self._overdue.discard(number)
+        for bracket in self._brackets:
+            for _, recorded in bracket._rungs:
+                recorded.pop(_named(number).trial_id, None)
+
     def _replay(self) -> None:
         events, self._past = self._past, []
         study = Study(self._task)
@@ -68,6 +83,8 @@ class ResumableASHA(ASHAScheduler):
                 super().on_trial_add(cast(Any, None), _named(event["trial"]))
             elif event["event"] == "epoch":
                 self._tell(study, event["trial"])
+            elif event["event"] == "batch_halved":
+                self._begin_anew(event["trial"], event["batch_size"])
             elif event["event"] == "trial_ended":
                 self._overdue.discard(event["trial"])
 

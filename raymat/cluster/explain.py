@@ -34,6 +34,7 @@ from raymat.explain.record import ExplainRecord
 from raymat.explain.rule_tables import RuleName, make_rules
 from raymat.explain.scores import (
     FULL,
+    check_better_than_chance,
     predict_classes,
     probability_table,
     score_classifiers,
@@ -48,6 +49,7 @@ from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.config import FitConfig
 from raymat.training.inputs import ClassRule, RunInputs, load_inputs
 from raymat.training.model_files import TrainedModel
+from raymat.training.verdict import warning_about_model
 from raymat.tuning.trial_config import TrialConfig
 
 CGCNN = "cgcnn"  # the model that is explained
@@ -76,6 +78,7 @@ class ExplainRequest(Config):
         grow: how graphs are grown.
         max_attempts: policies for one explanation before it is given up.
         seed: of classifiers and explanations.
+        ignore_weak: explain classifiers, too, that are not shown to be better than chance.
         max_rejected: share of unusable rows that is tolerated.
         address: a Ray cluster; None for a local Ray.
         concurrency: tasks at a time; None for as many as fit.
@@ -95,6 +98,7 @@ class ExplainRequest(Config):
     grow: GrowConfig = GrowConfig()
     max_attempts: int = Field(10, ge=1, le=1000)
     seed: int = Field(0, ge=0)
+    ignore_weak: bool = False
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
     address: str | None = None
     concurrency: int | None = Field(None, ge=1)
@@ -151,6 +155,9 @@ def resume_explain(path: Path, *, listeners: tuple[Listener, ...] = ()) -> dict[
 
 def _run(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
     given = _load_given(request)
+    doubt = None if request.model is None else warning_about_model(Path(request.model))
+    if doubt is not None:
+        run.emit("warning", text=doubt)
     inputs = load_inputs(
         run,
         source=request.data,
@@ -185,6 +192,8 @@ def _run(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
         if given is not None:
             outputs = {FULL: predict_classes(given, table, inputs), **outputs}
         scores = _score(outputs, inputs, run)
+        if not request.ignore_weak:
+            check_better_than_chance(scores)
         counts = _count_training(request, inputs, table)
         growing = Growing(_grow_work(request, inputs, table, run), request.per_class, run)
         growing.grow(record, resources, at_once=request.concurrency)

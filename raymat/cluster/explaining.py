@@ -42,6 +42,7 @@ class Growing:
             explanations=total,
             done=total - sum(len(numbers) for _, numbers in missing),
             per_class=self.per_class,
+            max_attempts=max(work.max_attempts for work in self.work.values()),
         )
         running, room = dict[Any, tuple[Task, range]](), Room(resources)
         for task, numbers in missing:

@@ -4,24 +4,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 
 from raymat.cluster.optuna_search import DEFAULT_TRIAL
 from raymat.cluster.tasks import result_of, start_task
 from raymat.cluster.trainable import trial_folder
+from raymat.properties import Task
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
 from raymat.training.inputs import RunInputs
 from raymat.training.latent_map import keep_latent_map
-from raymat.training.metrics import bootstrap_mean_interval
 from raymat.training.model_files import TrainedModel, save_model
 from raymat.training.results import (
     FitResult,
     conclude,
+    predict_baselines,
     prediction_table,
-    score_baselines,
+    score_against_baselines,
     score_part,
     to_trained_model,
 )
@@ -59,13 +59,21 @@ def finish(
     pending = {"winner": refit.start(winner, "winner")}
     if default.status != "failed":
         pending["default"] = refit.start(default, "default")
-    baselines = start_task(score_baselines, inputs)
+    baselines = start_task(predict_baselines, inputs)
     results: dict[str, FitResult] = {role: result_of(task, run) for role, task in pending.items()}
     config = space.configure(winner.values)
     model = store_model(winner, config, results["winner"], inputs=inputs, run=run)
     keep_latent_map(model, data.features.find(model.view.table_config), inputs, run)
-    _say_refitted(winner, results["winner"], run)
-    metrics = _metrics(winner, results, inputs) | {"baselines": result_of(baselines)}
+    run.emit("refit_ended", **describe_refit(winner, results["winner"], inputs.prop.task))
+    metrics = _metrics(winner, results, inputs)
+    default_result = results.get("default")
+    metrics |= score_against_baselines(
+        inputs,
+        results["winner"].predictions,
+        result_of(baselines),
+        default=None if default_result is None else default_result.predictions,
+    )
+    metrics |= _difference_in_mae(metrics["verdict"])
     run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)
     shutil.rmtree(run.path / "trials", ignore_errors=True)  # checkpoints; the model is in best/
@@ -134,13 +142,7 @@ def _metrics(
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
         "threshold": inputs.threshold,
-        "winner": {
-            "trial": winner.number,
-            "seed": winner.seed,
-            "epoch": best.best.epoch,
-            "val_score_in_search": winner.epochs[best.best.epoch - 1].val_score,
-            "val_score_refitted": best.best.val_score,
-        },
+        "winner": describe_refit(winner, best, inputs.prop.task),
         "test": score_part(inputs, "test", best.predictions),
         "validation": score_part(inputs, "validation", best.predictions),
         "leakage": inputs.facts()["leakage"],
@@ -149,18 +151,32 @@ def _metrics(
     if default is not None:
         scores = score_part(inputs, "test", default.predictions)
         metrics["default"] = {"trial": DEFAULT_TRIAL, "epoch": default.best.epoch, **scores}
-        if inputs.prop.task == "regression":
-            metrics["difference"] = _paired_difference(results, inputs)
     return metrics
 
 
-def _paired_difference(results: dict[str, FitResult], inputs: RunInputs) -> dict[str, Any]:
-    """MAE of the winner minus that of the default, row by row, so that hard rows cancel."""
-    rows = inputs.split.rows("test")
-    targets = inputs.targets[rows]
-    errors = {role: np.abs(r.predictions[rows] - targets) for role, r in results.items()}
-    gains = errors["winner"] - errors["default"]
-    return {"mae": float(gains.mean()), "mae_ci95": bootstrap_mean_interval(gains)}
+def describe_refit(winner: TrialRecord, refitted: FitResult, task: Task) -> dict[str, Any]:
+    """Return which trial won, with the best validation score that each of its trainings reached.
+
+    On a GPU a training does not repeat bit by bit, so that both may be best at different epochs.
+    """
+    in_search = winner.best(task)
+    return {
+        "trial": winner.number,
+        "seed": winner.seed,
+        "epoch": refitted.best.epoch,
+        "val_score_refitted": refitted.best.val_score,
+        "epoch_in_search": in_search.epoch if in_search else None,
+        "val_score_in_search": in_search.val_score if in_search else None,
+    }
+
+
+def _difference_in_mae(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Give the MAE of the winner minus that of the default, where both are of numbers."""
+    if verdict["metric"] != "mae" or "default" not in verdict:
+        return {}
+    own = verdict["default"]
+    ends = None if own["lo"] is None else [own["lo"], own["hi"]]
+    return {"difference": {"mae": own["difference"], "mae_ci95": ends}}
 
 
 def store_model(
@@ -185,16 +201,6 @@ def store_model(
     with run.replacing("predictions.parquet") as path:
         prediction_table(inputs, result.predictions).to_parquet(path, index=False)
     return model
-
-
-def _say_refitted(winner: TrialRecord, result: FitResult, run: RunDirectory) -> None:
-    run.emit(
-        "refit_ended",
-        trial=winner.number,
-        epoch=result.best.epoch,
-        val_score=result.best.val_score,
-        trial_val_score=winner.epochs[result.best.epoch - 1].val_score,
-    )
 
 
 def _write_config(

@@ -148,9 +148,10 @@ class MemberTraining:
         return " ".join(f"{type(error.cause).__name__}: {error.cause} (see {name})".split())
 
     def _describe(self, plan: MemberPlan, trained: TrainedMember) -> TrainedModel:
-        config = self.configs[plan.configuration]
+        config, size = self.configs[plan.configuration], trained.row["batch_size"]
+        trained_with = {} if size is None else {"batch_size": size}  # halved if memory was short
         training = {
-            "settings": config.training.model_dump(mode="json"),
+            "settings": config.training.model_dump(mode="json") | trained_with,
             "seed": plan.seed,
             "n_train": len(plan.rows),
             "best_epoch": trained.result.best.epoch,

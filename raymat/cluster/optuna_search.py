@@ -24,8 +24,10 @@ from raymat.tuning.distributions import Choice, Distribution, Int, LogUniform, U
 from raymat.tuning.parameters import Alternative
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.study import Study, TrialRecord
+from raymat.tuning.trial_config import BATCH_SIZE
 
 DEFAULT_TRIAL = 0
+BEGUN_ANEW = "begun_anew_with_batches_of"  # Optuna's attribute of a proposal that did not fit
 
 
 class OptunaSearch(Searcher):
@@ -56,6 +58,7 @@ class OptunaSearch(Searcher):
         self._study = optuna.create_study(direction="maximize" if is_class else "minimize")
         self._asked: dict[str, optuna.Trial | None] = {}
         self._told: dict[str, int] = {}  # trial_id -> last epoch that Optuna knows
+        self._values: dict[str, dict[str, Any]] = {}  # trial_id -> what it trains
         self._grid = _grid_points(space) if space.search.name == "grid" else None
         self._n_trials = (
             n_trials
@@ -89,15 +92,18 @@ class OptunaSearch(Searcher):
         if self._waiting:
             record = self._waiting.popleft()
             self._ask_again(trial_id, record)
+            self._values[trial_id] = record.values
             return {"trial": record.number, "seed": record.seed, "values": record.values}
         if self._next >= self._n_trials:
             return self.FINISHED
         number, self._next = self._next, self._next + 1
-        values = self._ask(trial_id, number)
+        values = self._values[trial_id] = self._ask(trial_id, number)
         return {"trial": number, "seed": self._seed + number, "values": values}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell Optuna one epoch."""
+        """Tell Optuna one epoch, or that a trial begins anew with smaller batches."""
+        if "halved" in result:
+            self._begin_anew(trial_id, result["halved"])
         asked = self._asked.get(trial_id)
         if asked is None or "score" not in result or result["epoch"] <= self._told[trial_id]:
             return  # Optuna does not know it, it failed, or it is said once more after a resume
@@ -110,6 +116,7 @@ class OptunaSearch(Searcher):
         """Tell Optuna how a trial ended."""
         if result is not None:
             self.on_trial_result(trial_id, result)
+        self._values.pop(trial_id, None)
         asked = self._asked.pop(trial_id, None)
         if asked is None:
             return
@@ -176,6 +183,23 @@ class OptunaSearch(Searcher):
         best = record.best_so_far(self._task)
         for metrics, score in zip(record.epochs, best, strict=True):
             self.on_trial_result(trial_id, {"epoch": metrics.epoch, "score": score})
+
+    def _begin_anew(self, trial_id: str, batch_size: int) -> None:
+        """Put a trial with the batches that fit in the place of the one that was proposed.
+
+        What was proposed is recorded as failed, which no sampler learns from. The other is known
+        to Optuna if its batches lie inside the space.
+        """
+        values = self._values[trial_id]
+        if values.get(BATCH_SIZE) == batch_size:
+            return  # reported once more by a process that was started again
+        proposed = self._asked.get(trial_id)
+        if proposed is not None:
+            proposed.set_user_attr(BEGUN_ANEW, batch_size)
+            self._study.tell(proposed, state=TrialState.FAIL)
+        values = self._values[trial_id] = {**values, BATCH_SIZE: batch_size}
+        is_known = proposed is not None and self._is_inside(values)
+        self._remember(trial_id, self._ask_for(values) if is_known else None)
 
     def _ask_for(self, values: dict[str, Any]) -> optuna.Trial:
         """Let Optuna propose given values, which lie inside the space."""

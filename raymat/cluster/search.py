@@ -25,6 +25,7 @@ from raymat.tuning.request import TuneRequest
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources
 from raymat.tuning.study import Study
+from raymat.tuning.trial_config import BATCH_SIZE
 
 SEARCH_ENDED = "search_ended"
 _TRIAL_EVENTS = ("trial_started", "trial_resumed", "epoch", "trial_ended")
@@ -231,8 +232,9 @@ class _Recorder(tune.Callback):
         number = trial.config["trial"]
         if "problem" in result:
             self._give_up(RunError(result["problem"]))
-        if "halved" in result:
-            self._write("batch_halved", durable=True, trial=number, batch_size=result["halved"])
+        size = result.get("halved")
+        if size is not None and size != self.study.trials[number].config.get(BATCH_SIZE):
+            self._write("batch_halved", durable=True, trial=number, batch_size=size)
         if "score" not in result:
             return
         known = self.study.trials[number].epochs

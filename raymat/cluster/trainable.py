@@ -10,11 +10,13 @@ from raymat.errors import RaymatError, RunError
 from raymat.properties import Task
 from raymat.training.device import OutOfMemoryError, free_memory, prepare_process
 from raymat.training.fit import FitData
+from raymat.training.metrics import higher_is_better
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial import CHECKPOINT, Trial
 from raymat.tuning.trial_config import BATCH_SIZE, halve_batches
 
 TRIALS = "trials"  # folder of the trials' checkpoints
+_BATCHES = "batch_size"  # beside the checkpoint of a trial that began anew with smaller batches
 
 
 class TrialRunner(tune.Trainable):
@@ -49,8 +51,7 @@ class TrialRunner(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch."""
         try:
-            trial = self._trial or self._make_trial()
-            metrics = trial.step()
+            return self._train_epoch()
         except (RunError, OSError) as problem:
             return {
                 "problem": str(problem),
@@ -60,6 +61,14 @@ class TrialRunner(tune.Trainable):
             }
         except RaymatError as error:
             return {"error": str(error), "epoch": self._epoch(), "finished": True, "done": True}
+
+    def _train_epoch(self) -> dict[str, Any]:
+        smaller = None if self._trial else self._batches_before()
+        if smaller is not None:
+            return self._halved(smaller)
+        try:
+            trial = self._trial or self._make_trial()
+            metrics = trial.step()
         except OutOfMemoryError:
             return self._begin_with_half_batches()
         return {
@@ -89,8 +98,22 @@ class TrialRunner(tune.Trainable):
             smaller = halve_batches(config)
         except RaymatError as error:
             return {"error": str(error), "epoch": 1, "finished": True, "done": True}
-        (trial_folder(self._folder, self._asked["trial"]) / CHECKPOINT).unlink(missing_ok=True)
-        size = smaller.flat()[BATCH_SIZE]
+        folder, size = self._trial_folder(), smaller.flat()[BATCH_SIZE]
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _BATCHES).write_text(str(size), encoding="ascii")
+        return self._halved(size)
+
+    def _batches_before(self) -> int | None:
+        """Give the size of batches that an earlier process of this trial came down to."""
+        try:
+            size = int((self._trial_folder() / _BATCHES).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+        asked = self._space.configure(self._asked["values"]).flat().get(BATCH_SIZE)
+        return size if size != asked else None
+
+    def _halved(self, size: int) -> dict[str, Any]:
         values = {**self._asked["values"], BATCH_SIZE: size}
         self._begin({**self._asked, "values": values})
         return {"halved": size, "epoch": 0, "finished": False, "done": False}
@@ -104,11 +127,14 @@ class TrialRunner(tune.Trainable):
             self._space.configure(self._asked["values"]),
             self._data,
             seed=self._asked["seed"],
-            folder=trial_folder(self._folder, self._asked["trial"]),
+            folder=self._trial_folder(),
             device=self._device,
         )
         self._trial = trial
         return trial
+
+    def _trial_folder(self) -> Path:
+        return trial_folder(self._folder, self._asked["trial"])
 
     def _epoch(self) -> int:
         return self._trial.fit.epoch + 1 if self._trial else 0
@@ -121,4 +147,4 @@ def trial_folder(run: Path, number: int) -> Path:
 
 def _best_so_far(trial: Trial, task: Task) -> float:
     scores = [metrics.val_score for metrics in trial.fit.history]
-    return max(scores) if task == "classification" else min(scores)
+    return max(scores) if higher_is_better(task) else min(scores)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
 from raymat.errors import DataError
+from raymat.training.metrics import gaussian_likelihood
 
 Floats = NDArray[np.float64]
 Scores = dict[str, float | None]  # None: not defined for these rows or this spread
@@ -83,9 +84,9 @@ def score_uncertainty(targets: Floats, mean: Floats, std: Floats) -> Scores:
     Raises:
         DataError: see `standardised_residuals`.
     """
-    residuals = standardised_residuals(targets, mean, std)
-    nll = np.log(std) + 0.5 * np.log(2.0 * np.pi) + 0.5 * np.square(residuals)
-    return {"nll": float(nll.mean()), **score_intervals(targets, mean, std, gaussian_bounds)}
+    standardised_residuals(targets, mean, std)  # checks the rows
+    nll = gaussian_likelihood(targets, mean, std)
+    return {"nll": nll, **score_intervals(targets, mean, std, gaussian_bounds)}
 
 
 def score_intervals(targets: Floats, mean: Floats, std: Floats, bounds: Bounds) -> Scores:

@@ -31,9 +31,9 @@ from raymat.tracking.run_directory import RunDirectory
 from raymat.training.inputs import RunInputs
 from raymat.training.latent_map import keep_latent_map
 from raymat.training.members import latent_vectors
-from raymat.training.metrics import validation_score
+from raymat.training.metrics import known, score_name, validation_score
 from raymat.training.model_files import TrainedModel, load_model
-from raymat.training.results import score_baselines, score_part
+from raymat.training.results import predict_baselines, score_against_baselines, score_part
 
 CURVE, PREDICTIONS = "member_curve.csv", "predictions.parquet"
 
@@ -62,13 +62,14 @@ def finish_ensemble(
     rows = divide_validation(inputs, weighting)
     found = read_outputs(run.path, numbers, warn=lambda text: run.emit("warning", text=text))
     predictions = weigh_members(found, inputs, rows.weights)
+    reference = load_model(run.path / MEMBERS / member_name(numbers[0]))
     with run.replacing("members.parquet") as path:
-        _member_table(record, numbers, predictions, inputs).to_parquet(path, index=False)
+        name = _score_name(inputs, reference)
+        _member_table(record, numbers, predictions, name).to_parquet(path, index=False)
     recalibrations = calibrate(inputs, predictions, rows, run)
     with run.replacing(PREDICTIONS) as path:
         prediction_table(inputs, predictions, recalibrations).to_parquet(path, index=False)
     _write_curve(inputs, predictions, run)
-    reference = load_model(run.path / MEMBERS / member_name(numbers[0]))
     wanted = reference.view.table_config
     table = next(table for table in tables if table.config.holds(wanted))
     has_domain = _write_domain(reference, inputs, table, run)
@@ -138,12 +139,16 @@ def _recalibrated(
 
 
 def _member_table(
-    record: EnsembleRecord, numbers: list[int], predictions: MemberPredictions, inputs: RunInputs
+    record: EnsembleRecord, numbers: list[int], predictions: MemberPredictions, name: str
 ) -> pd.DataFrame:
-    name = "val_auc" if inputs.prop.task == "classification" else "val_mae"
     table = record.table(name)
     weights = dict(zip(numbers, predictions.weights.tolist(), strict=True))
     return table.assign(weight=table["member"].map(weights).fillna(0.0))
+
+
+def _score_name(inputs: RunInputs, member: TrainedModel) -> str:
+    settings = member.training.get("settings") or {}
+    return score_name(inputs.prop.task, settings.get("select", "mae"))
 
 
 def _write_curve(inputs: RunInputs, predictions: MemberPredictions, run: RunDirectory) -> None:
@@ -190,12 +195,12 @@ def _metrics(
             "retried": record.n_retried,
             "failed": record.given_up,
             "effective": predictions.effective_members,
-            f"test_{name}_mean": float(np.mean(scores)),
-            f"test_{name}_std": float(np.std(scores, ddof=1)),
+            f"test_{name}_mean": known(float(np.mean(scores))),
+            f"test_{name}_std": known(float(np.std(scores, ddof=1))) if len(scores) > 1 else None,
         },
         "test": score_part(inputs, "test", predictions.mean),
         "validation": score_part(inputs, "validation", predictions.mean),
-        "baselines": score_baselines(inputs),
+        **score_against_baselines(inputs, predictions.mean, predict_baselines(inputs)),
         "leakage": inputs.facts()["leakage"],
     }
 

@@ -23,6 +23,7 @@ from raymat.explain.site_contributions import (
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.device import choose_device, prepare_process
 from raymat.training.model_files import TrainedModel
+from raymat.training.verdict import warning_about_model
 
 COMMAND = "contributions"
 STARTED = "contributions_started"
@@ -91,6 +92,9 @@ def _run(request: ContributionsRequest, run: RunDirectory, draw: Draw) -> dict[s
     device = choose_device(request.gpus)
     model = load_full_model(Path(request.model))
     linear_network(model, where=request.model)  # before crystals are read
+    doubt = warning_about_model(Path(request.model))
+    if doubt is not None:
+        run.emit("warning", text=doubt)
     run.mention("reading")
     usable = load_usable(model, request.crystals, request.max_rejected)
     run.update_header(**_facts(model, usable), device=device)

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from raymat.errors import RunError
 from raymat.features.table import FeatureTable
 from raymat.training.inputs import RunInputs
 from raymat.training.metrics import score_predictions
@@ -18,6 +19,7 @@ Floats = NDArray[np.float64]
 FULL = "full"
 FEWEST_RIGHT = 0.7  # mean accuracy of the classes, below which explanations are flagged
 _HALF = 0.5
+_CHANCE = 0.5  # AUC of a guess
 
 
 def predict_classes(model: TrainedModel, table: FeatureTable, inputs: RunInputs) -> Floats:
@@ -58,17 +60,41 @@ def score_classifiers(inputs: RunInputs, found: Mapping[str, Floats]) -> dict[st
 
 def weak_classifiers(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Give a line for each coarse classifier whose explanations should not be trusted."""
-    balanced = {
-        name: (own["accuracy_0"] + own["accuracy_1"]) / 2
-        for name, own in scores.items()
-        if name != FULL
-    }
-    return [
-        f"the classifier {name} is right on {share:.0%} of the test rows only, mean of both classes"
-        f" (wanted are {FEWEST_RIGHT:.0%}): its explanations say little about the property"
-        for name, share in balanced.items()
-        if share < FEWEST_RIGHT
-    ]
+    lines = []
+    for name, own in scores.items():
+        known = [share for c in (0, 1) if (share := own[f"accuracy_{c}"]) is not None]
+        if name == FULL:
+            continue
+        share = sum(known) / len(known) if known else 0.0
+        if share < FEWEST_RIGHT:
+            lines.append(
+                f"the classifier {name} is right on {share:.0%} of the test rows only, mean of both"
+                f" classes (wanted are {FEWEST_RIGHT:.0%}): its explanations say little about the"
+                " property"
+            )
+        if own["auc_ci95"] is None:
+            lines.append(
+                f"the classifier {name}: with {own['n']:,} test rows the interval of its AUC cannot"
+                " be estimated, so it may be no better than chance"
+            )
+    return lines
+
+
+def check_better_than_chance(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that the test rows tell every coarse classifier from one that guesses.
+
+    Raises:
+        RunError: the interval of an AUC holds 0.5; graphs of such a classifier explain nothing.
+    """
+    for name, own in scores.items():
+        ends = own["auc_ci95"]
+        if name != FULL and ends is not None and ends[0] <= _CHANCE:
+            raise RunError(
+                f"the classifier {name} is not shown to be better than chance: AUC"
+                f" {own['auc']:.3f}, 95 % interval {ends[0]:.3f} to {ends[1]:.3f}, on {own['n']:,}"
+                " test rows; nothing was grown. Train longer (--epochs), take more rows or other"
+                " --labels, or add --ignore-weak to explain it all the same"
+            )
 
 
 def probability_table(inputs: RunInputs, found: Mapping[str, Floats]) -> pd.DataFrame:

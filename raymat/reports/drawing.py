@@ -56,6 +56,15 @@ def legend(axes: "Axes", **options: Any) -> None:
     axes.legend(**{**usual, **options})
 
 
+def score_labels(unit: str) -> dict[str, str]:
+    """Return the label of each validation score by its column."""
+    return {
+        "val_mae": with_unit("validation MAE", unit),
+        "val_auc": "validation AUC",
+        "val_nll": "validation NLL (nats)",
+    }
+
+
 def with_unit(name: str, unit: str) -> str:
     """Give ``name (unit)``, or the name of a pure number."""
     return f"{name} ({unit})" if unit else name

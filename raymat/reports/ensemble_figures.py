@@ -196,7 +196,7 @@ def _draw_parity(axes: "Axes", spread: _Spread) -> None:
     axes.set(
         xlabel=with_unit(results.target, results.unit),
         ylabel=with_unit("mean of the members", results.unit),
-        title=f"Parity: MAE {spread.errors.mean():.3g}, R² {results.metrics['test']['r2']:.3f}",
+        title=f"Parity: MAE {spread.errors.mean():.3g}{_say_r2(results.metrics['test']['r2'])}",
         aspect="equal",
     )
     plain(axes)
@@ -214,6 +214,10 @@ def _plain_logarithms(axes: "Axes") -> None:
 
 
 # --- classes -------------------------------------------------------------------------------------
+
+
+def _say_r2(value: float | None) -> str:
+    return "" if value is None else f", R² {value:.3f}"
 
 
 def _draw_reliability(figure: "Figure", results: EnsembleResults) -> None:

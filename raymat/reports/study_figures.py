@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from raymat.data.writers import atomic_file
 from raymat.errors import RunError
+from raymat.properties import Task
+from raymat.reports.drawing import score_labels
+from raymat.reports.intervals import score_frame
 from raymat.tracking.run_directory import read_header
+from raymat.training.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,47 +47,60 @@ def study_figure(run: Path) -> "Figure":
     if missing:
         raise RunError(f"{run}: no {missing[0]}; the run is not finished")
     trials, curves, predictions = (pd.read_parquet(run / name) for name in names)
-    score = "val_auc" if header["task"] == "classification" else "val_mae"
-    label = _with_unit("validation AUC" if score == "val_auc" else "validation MAE", header)
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    winner = _best_trial(trials, score)
-    _draw_curves(left, curves, winner=winner, score=score, label=label)
-    _draw_search(middle, trials, score=score, label=label)
+    scores = _Scores(header, trials)
+    scores.draw_curves(left, curves, winner=scores.best_trial(trials))
+    scores.draw_search(middle, trials)
     _draw_parity(right, predictions[predictions["part"] == "test"], header)
     return figure
 
 
-def _best_trial(trials: pd.DataFrame, score: str) -> str:
-    usable = trials[trials["status"] != "failed"].set_index("trial_id")[score]
-    return str(usable.idxmax() if score == "val_auc" else usable.idxmin())
+class _Scores:
+    """The validation scores of a run: their column, their label, and which of them are good."""
 
+    def __init__(self, header: dict[str, Any], trials: pd.DataFrame) -> None:
+        task: Task = header["task"]
+        self.is_higher_better = higher_is_better(task)
+        self.column = next(name for name in score_labels("") if name in trials)
+        self.label = score_labels(header["unit"])[self.column]
 
-def _draw_curves(
-    axes: "Axes", curves: pd.DataFrame, *, winner: str, score: str, label: str
-) -> None:
-    for trial, rows in curves.groupby("trial_id"):
-        axes.plot(rows["epoch"], rows[score], color="#b8c4cc", lw=0.6, zorder=1)
-        if trial in (winner, "0000"):
-            name = "winner" if trial == winner else "default"
-            color = _WINNER_COLOR if trial == winner else _DEFAULT_COLOR
-            axes.plot(rows["epoch"], rows[score], color=color, lw=1.6, label=name, zorder=2)
-    axes.set(xlabel="epoch", ylabel=label, title="Learning curves")
-    _zoom(axes, curves[score])
-    axes.legend(frameon=False)
+    def best_trial(self, trials: pd.DataFrame) -> str:
+        """Return the id of the trial with the best score."""
+        usable = trials[trials["status"] != "failed"].set_index("trial_id")[self.column]
+        return str(usable.idxmax() if self.is_higher_better else usable.idxmin())
 
+    def draw_curves(self, axes: "Axes", curves: pd.DataFrame, *, winner: str) -> None:
+        """Draw the score of every epoch, one line a trial."""
+        for trial, rows in curves.groupby("trial_id"):
+            axes.plot(rows["epoch"], rows[self.column], color="#b8c4cc", lw=0.6, zorder=1)
+            if trial in (winner, "0000"):
+                name = "winner" if trial == winner else "default"
+                color = _WINNER_COLOR if trial == winner else _DEFAULT_COLOR
+                axes.plot(
+                    rows["epoch"], rows[self.column], color=color, lw=1.6, label=name, zorder=2
+                )
+        axes.set(xlabel="epoch", ylabel=self.label, title="Learning curves")
+        self._frame(axes, curves[self.column], "epoch")
 
-def _draw_search(axes: "Axes", trials: pd.DataFrame, *, score: str, label: str) -> None:
-    number = trials["trial_id"].astype(int)
-    for status, color in _STATUS_COLORS.items():
-        rows = trials["status"] == status
-        if rows.any():
-            axes.scatter(number[rows], trials.loc[rows, score], s=18, color=color, label=status)
-    best = (trials[score].cummax() if score == "val_auc" else trials[score].cummin()).ffill()
-    axes.step(number, best, where="post", color=_WINNER_COLOR, lw=1.2, label="best so far")
-    axes.set(xlabel="trial", ylabel=label, title="Search")
-    _zoom(axes, trials[score])
-    axes.legend(frameon=False)
+    def draw_search(self, axes: "Axes", trials: pd.DataFrame) -> None:
+        """Draw the score of every trial, and the best so far."""
+        number, scores = trials["trial_id"].astype(int), trials[self.column]
+        for status, color in _STATUS_COLORS.items():
+            rows = trials["status"] == status
+            if rows.any():
+                axes.scatter(number[rows], scores[rows], s=18, color=color, label=status)
+        best = (scores.cummax() if self.is_higher_better else scores.cummin()).ffill()
+        axes.step(number, best, where="post", color=_WINNER_COLOR, lw=1.2, label="best so far")
+        axes.set(xlabel="trial", ylabel=self.label, title="Search")
+        self._frame(axes, scores, "trial")
+
+    def _frame(self, axes: "Axes", scores: "pd.Series[float]", what: str) -> None:
+        """Keep the worst from hiding all others, and name how many are outside."""
+        frame = score_frame(scores.to_numpy(float), is_higher_better=self.is_higher_better)
+        axes.set_ylim(frame.low, frame.high)
+        remark = frame.remark(what, is_higher_better=self.is_higher_better)
+        axes.legend(frameon=False, title=remark or None)
 
 
 def _draw_parity(axes: "Axes", test: pd.DataFrame, header: dict[str, Any]) -> None:
@@ -99,15 +115,6 @@ def _draw_parity(axes: "Axes", test: pd.DataFrame, header: dict[str, Any]) -> No
         title=f"{len(test)} test crystals",
     )
     axes.set_aspect("equal")
-
-
-def _zoom(axes: "Axes", scores: "pd.Series[float]") -> None:
-    """Leave out the worst tenth: a diverging trial would hide all others."""
-    values = scores.dropna().to_numpy()
-    if len(values) > 10:
-        low, high = float(values.min()), float(np.quantile(values, 0.9))
-        margin = 0.08 * (high - low or 1.0)
-        axes.set_ylim(low - margin, high + margin)
 
 
 def _with_unit(name: str, header: dict[str, Any]) -> str:

@@ -82,6 +82,7 @@ class WandbRuns:
         self.command = str(header.get("command"))
         self.runs: dict[str, WandbRun] = {}
         self._facts = dict(header)
+        self._select = "mae"  # what selects among epochs and trials
         self._trials: dict[int, WandbRun] = {}  # number -> its latest attempt
         self._best = math.nan
         self.whole = self._begin(WHOLE, group, self.command, {**_asked(header)})
@@ -119,10 +120,12 @@ class WandbRuns:
     @property
     def score_name(self) -> str:
         """What the validation score is called, here and in a run's tables."""
-        return "val_auc" if self._facts.get("task") == "classification" else "val_mae"
+        is_class = self._facts.get("task") == "classification"
+        return "val_auc" if is_class else f"val_{self._select}"
 
     def _begin(self, key: str, name: str, kind: str, config: Mapping[str, Any]) -> WandbRun:
         known = {**self._known_facts(), **plain(config)}
+        self._select = str(known.get("training.select", self._select))
         return self.runs.setdefault(key, WandbRun(key, name, kind, known, host=self._host()))
 
     def _host(self) -> str | None:

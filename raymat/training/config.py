@@ -29,7 +29,19 @@ class FitConfig(Config):
     target_scaling: Literal["standard", "none"] = "standard"  # of numbers, by the training rows
     clip_norm: float | None = Field(None, gt=0.0)  # of the gradient
     clip_per: Literal["all", "tensor"] = "all"  # tensor: each by itself, as Keras' clipnorm
+    # What the best epoch and trial are chosen by, for numbers: the error of the mean, or the
+    # likelihood of mean and variance ("gaussian_nll" only).
+    select: Literal["mae", "nll"] = "mae"
     patience: int | None = Field(None, ge=1)  # epochs without a better validation score
+
+    @model_validator(mode="after")
+    def _likelihood_needs_a_variance(self) -> "FitConfig":
+        if self.select == "nll" and self.loss != "gaussian_nll":
+            raise ValueError(
+                "training.select 'nll' needs training.loss 'gaussian_nll' in every configuration;"
+                f" here it is '{self.loss}'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _milestones_ascend(self) -> "FitConfig":

@@ -23,7 +23,7 @@ from raymat.errors import DataError, DivergedError
 from raymat.features.store import FeatureStore
 from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.properties import Task
-from raymat.training.metrics import validation_score
+from raymat.training.metrics import higher_is_better, validation_score
 from raymat.training.predict import predict_rows
 
 
@@ -52,7 +52,8 @@ class EpochMetrics:
 
     Attributes:
         train_loss: mean loss on scaled targets over the training rows, as they were met.
-        val_score: validation MAE in the target's unit, or AUC for classes.
+        val_score: validation MAE in the target's unit, AUC for classes, or the negative log
+            likelihood in nats where the training selects by it.
         time_s: wall seconds of training and validation.
         train_time_s: wall seconds of training alone; nan in logs of earlier versions.
     """
@@ -138,18 +139,22 @@ class Fit:
         self.train_epoch(epoch)
         train_time_s = time.perf_counter() - start
         loss = self.training_loss()
-        predictions = self.predict(self.data.validation)
-        if not (np.isfinite(loss) and np.isfinite(predictions).all()):
+        predictions, score = self.validate()
+        if not (np.isfinite([loss, score]).all() and np.isfinite(predictions).all()):
             raise DivergedError(
                 f"training diverged in epoch {epoch}: loss {loss:g}; lower training.lr or set"
                 " training.clip_norm",
                 epoch=epoch,
             )
-        targets = self.data.targets[self.data.validation]
-        score = validation_score(self.data.task, targets, predictions)
         metrics = EpochMetrics(epoch, loss, score, time.perf_counter() - start, train_time_s)
         self._keep(metrics)
         return metrics
+
+    def validate(self) -> tuple[NDArray[np.float64], float]:
+        """Return predictions of the validation rows, and the score that selects among epochs."""
+        predictions = self.predict(self.data.validation)
+        targets = self.data.targets[self.data.validation]
+        return predictions, validation_score(self.data.task, targets, predictions)
 
     def predict(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Predict rows with the present weights, in the target's unit."""
@@ -186,12 +191,8 @@ class Fit:
 
     def _keep(self, metrics: EpochMetrics) -> None:
         self.history.append(metrics)
-        better = self.best is None or (
-            metrics.val_score > self.best.val_score
-            if self.data.task == "classification"
-            else metrics.val_score < self.best.val_score
-        )
-        if better:
+        sign = 1.0 if higher_is_better(self.data.task) else -1.0
+        if self.best is None or sign * metrics.val_score > sign * self.best.val_score:
             self.best = metrics
             self.best_weights = deepcopy(self.model.state_dict())
 

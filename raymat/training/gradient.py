@@ -19,13 +19,19 @@ from raymat.models._spec import ModelSpec, Output
 from raymat.properties import Task
 from raymat.training.config import FitConfig
 from raymat.training.fit import Fit, FitData
+from raymat.training.metrics import gaussian_likelihood
 from raymat.training.optimizers import (
     clip_gradients,
     learning_rate,
     make_optimizer,
     set_learning_rate,
 )
-from raymat.training.predict import SITES_PER_BATCH
+from raymat.training.predict import (
+    SITES_PER_BATCH,
+    evaluate_networks,
+    noise_in_unit,
+    to_unit,
+)
 
 
 class GradientFit(Fit):
@@ -97,6 +103,18 @@ class GradientFit(Fit):
     def training_loss(self) -> float:
         """Give the mean loss over the training rows, as they were met."""
         return self._loss
+
+    def validate(self) -> tuple[NDArray[np.float64], float]:
+        """Return predictions of the validation rows, and their MAE, AUC or likelihood."""
+        if self.config.select != "nll" or self.output != "gaussian":
+            return super().validate()
+        rows = self.data.validation
+        (outputs,) = evaluate_networks(
+            [self.model], self.table, rows, view=self.view, device=self.device
+        )
+        mean = to_unit(outputs, self.scaling, self.data.task)
+        noise = noise_in_unit(outputs, self.scaling)
+        return mean, gaussian_likelihood(self.data.targets[rows], mean, noise)
 
     def try_large_batch(self) -> None:
         """Learn from the batch of the first epoch that has the most atoms, and predict as many.

@@ -10,6 +10,8 @@ from raymat.properties import Task
 
 Floats = NDArray[np.float64]
 N_BOOTSTRAP = 10_000
+FEWEST_ROWS = 5  # of an interval, of each class where there are classes; below, none is estimated
+FEW_ROWS = 10  # below, an interval is named one of few rows
 
 
 def mae(targets: Floats, predictions: Floats) -> float:
@@ -24,6 +26,8 @@ def rmse(targets: Floats, predictions: Floats) -> float:
 
 def r2(targets: Floats, predictions: Floats) -> float:
     """Coefficient of determination against the mean of these targets; nan when they are equal."""
+    if len(targets) == 0 or np.ptp(targets) == 0:  # rounding leaves their sum of squares above zero
+        return float("nan")
     residual = float(np.square(targets - predictions).sum())
     total = float(np.square(targets - targets.mean()).sum())
     return 1.0 - residual / total if total > 0 else float("nan")
@@ -51,6 +55,26 @@ def accuracy(classes: Floats, scores: Floats) -> float:
     return float(((scores > 0.5) == (classes > 0.5)).mean())
 
 
+def higher_is_better(task: Task) -> bool:
+    """Return whether the better of two validation scores is the higher one: AUC, but not MAE."""
+    return task == "classification"
+
+
+def score_name(task: Task, select: str = "mae") -> str:
+    """Return what tables call the validation score; `select` is that of the training settings."""
+    return "val_auc" if task == "classification" else f"val_{select}"
+
+
+def gaussian_likelihood(targets: Floats, mean: Floats, std: Floats) -> float:
+    """Compute the mean negative log likelihood of a normal distribution, in nats.
+
+    Nix & Weigend, ICNN 1994; targets, mean and std in the target's unit.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nll = np.log(std) + 0.5 * np.log(2.0 * np.pi) + 0.5 * np.square((targets - mean) / std)
+    return float(nll.mean())
+
+
 def validation_score(task: Task, targets: Floats, predictions: Floats) -> float:
     """Give what model selection looks at: MAE (lower is better) or AUC (higher is better)."""
     if task == "classification":
@@ -58,28 +82,50 @@ def validation_score(task: Task, targets: Floats, predictions: Floats) -> float:
     return mae(targets, predictions)
 
 
+def enough_rows(task: Task, targets: Floats) -> bool:
+    """Return whether the rows, or those of either class, are enough for an interval."""
+    if task == "classification":
+        return min(int((targets > 0.5).sum()), int((targets <= 0.5).sum())) >= FEWEST_ROWS
+    return len(targets) >= FEWEST_ROWS
+
+
 def score_predictions(
     task: Task, targets: Floats, predictions: Floats, *, seed: int = 0
 ) -> dict[str, Any]:
-    """Give all metrics of one part, with the bootstrap 95 % interval of the leading one."""
+    """Compute all metrics of one part, with the bootstrap 95 % interval of the leading one.
+
+    What these rows cannot tell is None: R2 of equal targets, AUC of one class, an interval of
+    fewer than `FEWEST_ROWS` rows (of either class).
+    """
+    is_enough = enough_rows(task, targets)
     if task == "classification":
         ones = targets > 0.5
+        ends = (
+            bootstrap_interval(roc_auc, targets, predictions, n=1000, seed=seed)
+            if is_enough
+            else None
+        )
         return {
-            "auc": roc_auc(targets, predictions),
-            "accuracy": accuracy(targets, predictions),
-            "accuracy_0": accuracy(targets[~ones], predictions[~ones]),
-            "accuracy_1": accuracy(targets[ones], predictions[ones]),
+            "auc": known(roc_auc(targets, predictions)),
+            "accuracy": known(accuracy(targets, predictions)),
+            "accuracy_0": known(accuracy(targets[~ones], predictions[~ones])),
+            "accuracy_1": known(accuracy(targets[ones], predictions[ones])),
             "n": len(targets),
-            "auc_ci95": bootstrap_interval(roc_auc, targets, predictions, n=1000, seed=seed),
+            "auc_ci95": ends,
         }
     errors = np.abs(targets - predictions)
     return {
         "mae": mae(targets, predictions),
         "rmse": rmse(targets, predictions),
-        "r2": r2(targets, predictions),
+        "r2": known(r2(targets, predictions)),
         "n": len(targets),
-        "mae_ci95": bootstrap_mean_interval(errors, seed=seed),
+        "mae_ci95": bootstrap_mean_interval(errors, seed=seed) if is_enough else None,
     }
+
+
+def known(value: float) -> float | None:
+    """Return a number for JSON, which has no nan: None for what cannot be estimated."""
+    return None if np.isnan(value) else value
 
 
 def bootstrap_mean_interval(values: Floats, *, seed: int = 0) -> list[float]:
@@ -101,7 +147,7 @@ def bootstrap_interval(
     n: int,
     seed: int = 0,
 ) -> list[float]:
-    """95 % percentile interval of any metric over `n` resamples of the rows."""
+    """95 % percentile interval of any metric over `n` resamples of the rows, nan left out."""
     rng = np.random.default_rng(seed)
     draws = (rng.integers(len(targets), size=len(targets)) for _ in range(n))
     values = [metric(targets[rows], predictions[rows]) for rows in draws]

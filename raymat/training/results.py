@@ -1,5 +1,6 @@
 """What a run says at its end: predictions of every row, scores, the model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from raymat.training.inputs import RunInputs
 from raymat.training.metrics import score_predictions
 from raymat.training.model_files import TrainedModel
 from raymat.training.predict import evaluate_networks, noise_in_unit, to_unit
+from raymat.training.verdict import judge
 
 Floats = NDArray[np.float64]
 
@@ -28,24 +30,49 @@ def score_part(inputs: RunInputs, part: Part, predictions: Floats) -> dict[str, 
     return score_predictions(inputs.prop.task, inputs.targets[rows], predictions[rows])
 
 
-def score_baselines(inputs: RunInputs) -> dict[str, Any]:
-    """Score the two baselines on the test rows.
+def predict_baselines(inputs: RunInputs) -> dict[str, Floats]:
+    """Predict the test rows with the two baselines.
 
     Both learn from the training rows only, like the model they are compared with. The forest has
     the seed of the split, so a split has one pair of baselines, whatever is compared with them.
     """
     seed = inputs.split.config.seed
     train, test = inputs.split.rows("train"), inputs.split.rows("test")
-    targets, task = inputs.targets, inputs.prop.task
     features = composition_features(inputs.crystals)
-    predictions = {
-        "mean": mean_baseline(targets[train], len(test)),
+    return {
+        "mean": mean_baseline(inputs.targets[train], len(test)),
         "composition": composition_baseline(
-            features, targets, train=train, predict=test, task=task, seed=seed
+            features, inputs.targets, train=train, predict=test, task=inputs.prop.task, seed=seed
         ),
     }
+
+
+def score_against_baselines(
+    inputs: RunInputs,
+    predictions: Floats,
+    baselines: Mapping[str, Floats],
+    *,
+    default: Floats | None = None,
+) -> dict[str, Any]:
+    """Compute what `metrics.json` says of the test rows besides the model's own scores.
+
+    Args:
+        inputs: of the run.
+        predictions: (n_crystals,) of the model.
+        baselines: of the test rows, as `predict_baselines` gives them.
+        default: (n_crystals,) of the default configuration, if there is one to compare with.
+
+    Returns:
+        ``baselines``: their scores, and ``verdict``: see `judge`.
+    """
+    rows, task = inputs.split.rows("test"), inputs.prop.task
+    targets = inputs.targets[rows]
+    others = dict(baselines) if default is None else {**baselines, "default": default[rows]}
     return {
-        name: score_predictions(task, targets[test], values) for name, values in predictions.items()
+        "baselines": {
+            name: score_predictions(task, targets, own) for name, own in baselines.items()
+        },
+        "verdict": judge(task, targets, predictions[rows], others),
     }
 
 

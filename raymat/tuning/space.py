@@ -33,6 +33,7 @@ FOLDER = "search_spaces"  # of those that travel with raymat
 _DEFAULTS = ("model", "data", "target", "split")
 _SEARCH = ("space", "try_first", "fixed", "budget", "scheduler", "search", "resources", "wandb")
 _KEYS = (*_DEFAULTS, *_SEARCH)
+_SELECT_KEY = "training.select"
 _TIME_KEY = "training.epochs"
 
 
@@ -70,6 +71,11 @@ def parse_space(content: Mapping[str, Any], *, path: str) -> SearchSpace:
         for key in keys:
             check_key(key, sections, where=f"{path}: {part}")
             _check_not_time(key, where=f"{path}: {part}")
+    if _SELECT_KEY in searched:
+        raise ConfigError(
+            f"{path}: space: '{_SELECT_KEY}' cannot be searched: trials are compared by one score;"
+            " set it in 'fixed'"
+        )
     parameters = _read_parameters(searched, fixed, path)
     defaults = default_values(parameters, str(content["model"]))
     check_conditions(parameters, fixed, defaults, where=f"{path}: space")

@@ -12,6 +12,7 @@ from raymat.errors import RunError
 from raymat.properties import Task
 from raymat.tracking.events import Event
 from raymat.training.fit import EpochMetrics
+from raymat.training.metrics import higher_is_better, score_name
 from raymat.tuning.trial_config import BATCH_SIZE
 
 _METRICS = tuple(f.name for f in fields(EpochMetrics))
@@ -58,13 +59,12 @@ class TrialRecord:
         """Give the epoch with the best validation score, the earliest of equals."""
         if not self.epochs:
             return None
-        if task == "classification":
-            return max(self.epochs, key=lambda m: m.val_score)
-        return min(self.epochs, key=lambda m: m.val_score)
+        better = max if higher_is_better(task) else min
+        return better(self.epochs, key=lambda m: m.val_score)
 
     def best_so_far(self, task: Task) -> list[float]:
         """Give the best validation score up to and including each epoch."""
-        better = max if task == "classification" else min
+        better = max if higher_is_better(task) else min
         return list(accumulate((m.val_score for m in self.epochs), better))
 
     @property
@@ -130,7 +130,7 @@ class Study:
             errors = {t.error for t in self.trials.values() if t.error}
             first = f"; the first error was: {min(errors)}" if errors else ""
             raise RunError(f"none of {len(self.trials)} trials finished an epoch{first}")
-        sign = -1.0 if self.task == "classification" else 1.0
+        sign = -1.0 if higher_is_better(self.task) else 1.0
         usable.sort(key=lambda t: (sign * t.best(self.task).val_score, t.number))  # type: ignore[union-attr]
         return usable[:n]
 
@@ -154,7 +154,8 @@ class Study:
     @property
     def score_name(self) -> str:
         """What the validation score is called in tables."""
-        return "val_auc" if self.task == "classification" else "val_mae"
+        kinds = {trial.config.get("training.select", "mae") for trial in self.trials.values()}
+        return score_name(self.task, kinds.pop() if len(kinds) == 1 else "mae")
 
     def _in_order(self) -> list[TrialRecord]:
         return [self.trials[number] for number in sorted(self.trials)]

@@ -25,8 +25,9 @@ from raymat.training.model_files import TrainedModel, save_model
 from raymat.training.results import (
     FitResult,
     conclude,
+    predict_baselines,
     prediction_table,
-    score_baselines,
+    score_against_baselines,
     score_part,
     to_trained_model,
 )
@@ -210,7 +211,7 @@ def _finish(
         "winner": {"trial": TRIAL, "seed": request.seed, "epoch": result.best.epoch},
         "test": score_part(inputs, "test", result.predictions),
         "validation": score_part(inputs, "validation", result.predictions),
-        "baselines": score_baselines(inputs),
+        **score_against_baselines(inputs, result.predictions, predict_baselines(inputs)),
         "leakage": inputs.facts()["leakage"],
     }
     run.write_json("metrics.json", metrics)

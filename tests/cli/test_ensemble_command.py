@@ -13,6 +13,7 @@ from raymat.cli.ensemble_results import say_failures, say_gain, say_remarks
 from raymat.cluster import ensemble as ensemble_module
 from raymat.cluster.ensemble import EnsembleRequest
 from raymat.data.splits import SplitConfig
+from raymat.ensembles import SHARED_ERRORS
 from raymat.tuning.request import TuneRequest
 
 CONFIG: dict[str, Any] = {
@@ -68,6 +69,13 @@ def test_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (request.members, request.fraction, request.weights) == (100, 0.6, "equal")
     assert request.seed == 0  # that of the file belongs to the training that it repeats
     assert (request.gpus, request.address, request.concurrency) == (None, None, None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_seed_draws_a_split_that_the_file_does_not_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(split=None)
+    request = asked(monkeypatch, "--config", "c.yaml", "--seed", "3")
+    assert (request.seed, request.split.seed) == (3, 3)
 
 
 @pytest.mark.usefixtures("folder")
@@ -329,6 +337,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Example: raymat ensemble --config best.yaml --members 100 --fraction 0.6" in text
     for option in ("--from-search", "--top", "--greedy", "--concurrency", "--address"):
         assert option in text
+    assert SHARED_ERRORS in text
 
 
 # --- what it says --------------------------------------------------------------------------------
@@ -362,6 +371,7 @@ def test_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     for method in ("as the members spread", "std scaling (std)", "isotonic", "split conformal"):
         assert method in out
     assert "rank correlation of error and spread: " in out
+    assert SHARED_ERRORS in out
     assert "predict with it: raymat predict --model run CRYSTALS" in out
     assert "member 3 failed: training diverged; it is left out" in said.err
     assert "warning" not in said.err  # figures could be drawn

@@ -65,7 +65,7 @@ def test_options_reach_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     grow = request.grow
     assert (grow.max_nodes, grow.max_degree, grow.episodes) == (5, 3, 9)
     assert (grow.rollout, request.max_attempts, request.classes) == ("strict", 2, 1.5)
-    assert (request.seed, request.concurrency) == (4, 2)
+    assert (request.seed, request.split.seed, request.concurrency) == (4, 4, 2)
 
 
 @pytest.mark.usefixtures("folder")

@@ -22,6 +22,22 @@ def test_time_left_counts_epochs_of_classifiers() -> None:
     assert progress.say_time(begun + 60.0) == expected
 
 
+def test_time_left_is_known_before_anything_is_found() -> None:
+    """An explanation that is not found has used a share of the policies it may have."""
+    progress = ExplainProgress(quiet=True)
+    started = {"explanations": 8, "done": 0, "per_class": 4, "max_attempts": 10}
+    progress({"event": "explaining_started", **started})
+    begun = time.time()
+    own = {"labels": "group", "target_class": 0, "member": 0, "first": 0, "total": 8, "left": 8}
+    running = [{**own, "attempt": 2, "episode": 25}]  # 1.5 of 10 policies
+    progress({"event": "explanations_progress", "running": running, "episodes": 50})
+    expected = "1 min 00 s elapsed, at most about 5 min 40 s left"
+    assert progress.say_time(begun + 60.0) == expected
+    running = [{**own, "left": 4, "attempt": 2, "episode": 0}]
+    progress({"event": "explanations_progress", "running": running, "episodes": 50})
+    assert progress.say_time(begun + 66.0) == "1 min 06 s elapsed, about 54 s left"
+
+
 def test_next_property_begins_anew() -> None:
     progress = ExplainProgress(quiet=True)
     progress({"event": "explaining_started", "explanations": 8, "done": 2, "per_class": 4})

@@ -31,6 +31,7 @@ from raymat.cluster import screen as screen_module
 from raymat.cluster.connect import ray_session
 from raymat.cluster.screen import ScreenRequest
 from raymat.data.crystals import CrystalSet
+from raymat.ensembles import SHARED_ERRORS
 from raymat.errors import ConfigError
 from raymat.screening.criterion import read_criterion
 from raymat.tracking.events import read_events
@@ -251,6 +252,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Example: raymat screen --bulk runs/K --shear runs/G --candidates li.parquet" in text
     for option in ("--criterion", "--ensemble", "--ignore-known", "--shard-size", "--address"):
         assert option in text
+    assert SHARED_ERRORS in text
 
 
 # --- from the command line to the files ----------------------------------------------------------
@@ -266,6 +268,7 @@ def test_lithium_metal(capsys: pytest.CaptureFixture[str]) -> None:
     listed = int((table["p_s_high"] > 0.05).sum())
     assert f"lithium_metal: {listed} listed of {len(table)} ranked candidates, 8 members" in out
     assert f"6 of {len(all_candidates())} candidates excluded:" in out
+    assert SHARED_ERRORS in out
     for reason in EXCLUDED.values():
         assert f" 1 {reason.split(':')[0]}" in out
     assert "2 ranked by known values, 2 outside the domain of the training crystals" in out

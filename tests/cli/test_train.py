@@ -14,6 +14,7 @@ from raymat.data.writers import write_crystals
 from raymat.errors import RunError
 from raymat.tracking.events import read_events
 from raymat.training.device import choose_device
+from raymat.tuning import train as train_module
 from raymat.tuning.train import TrainRequest, resume_train, train
 
 CONFIG = {
@@ -74,9 +75,15 @@ def test_train_writes_every_file_of_a_run(
     run = tmp_path / "run"
     said = capsys.readouterr()
     assert "y: 3 test rows, scored once" in said.out
+    assert said.out.count("not estimated") == 4  # intervals of three, and why
+    assert "interval not estimated: 3 test rows; it needs at least 5" in said.out
+    assert "warning: the model is not shown to beat the training mean or the" in said.out
     assert "raymat predict --model run/best CRYSTALS" in said.out
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["n"] == 3
+    assert metrics["test"]["mae_ci95"] is None
+    assert metrics["verdict"]["composition"]["lo"] is None
+    assert "nan" not in (run / "metrics.json").read_text().lower()
     assert set(metrics["baselines"]) == {"mean", "composition"}
     assert json.loads((run / "run.json").read_text())["status"] == "complete"
     predictions = pd.read_parquet(run / "predictions.parquet")
@@ -103,6 +110,31 @@ def test_best_yaml_repeats_the_run_bit_by_bit(config: Path, tmp_path: Path) -> N
     assert weights["a"] != weights["c"]
     splits = {r: (tmp_path / r / "split.parquet").read_bytes() for r in "ac"}
     assert splits["a"] == splits["c"]  # another seed, the same test rows
+
+
+@pytest.mark.parametrize(
+    ("named", "seed", "expected"), [(SPLIT, "3", 0), (None, "3", 3), (None, None, 0)]
+)
+def test_seed_draws_a_split_that_the_file_does_not_name(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: dict[str, float] | None,
+    seed: str | None,
+    expected: int,
+) -> None:
+    requests: list[TrainRequest] = []
+
+    def remember(request: TrainRequest, *_: Any, **__: Any) -> dict[str, Any]:
+        requests.append(request)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "train", remember)
+    text = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(text | {"split": named, "seed": 7}))
+    options = [] if seed is None else ["--seed", seed]
+    main.run(["train", "--config", str(config), "--out", "run", *options])
+    (request,) = requests
+    assert (request.seed, request.split.seed) == (int(seed or 7), expected)
 
 
 def test_interrupted_training_continues_to_the_same_weights(data: Path, tmp_path: Path) -> None:

@@ -161,3 +161,29 @@ def test_no_scheduler_when_none_is_asked_for() -> None:
     space = small_space(scheduler={"name": "none"})
     assert type(make_scheduler(space, [], "regression")) is FIFOScheduler
     assert type(make_scheduler(SPACE, [], "regression")) is ResumableASHA
+
+
+def test_trial_that_begins_anew_is_not_held_to_its_larger_batches() -> None:
+    """Its epochs are compared anew at every rung, and a resumed run forgets the same."""
+    driver = Driver()
+    for number in range(4):
+        driver.start(number)
+    assert driver.report(1, 1, 0.9) == CONTINUE
+    assert driver.report(2, 1, 0.1) == CONTINUE
+    asked = driver.trials[1]
+    for _ in range(2):  # the second is that of a process that was started again
+        halved = {"epoch": 0, "halved": 16, "finished": False}
+        assert driver.asha.on_trial_result(None, asked, halved) == CONTINUE
+    driver.events.append({"event": "batch_halved", "trial": 1, "batch_size": 16})
+    resumed = Driver(driver.events)
+    resumed.start(1)
+    rungs = [
+        dict(recorded)
+        for side in (driver.asha, resumed.asha)
+        for bracket in side._brackets
+        for milestone, recorded in bracket._rungs
+        if milestone == 1
+    ]
+    assert rungs == [{"0002": -0.1}, {"0002": -0.1}]
+    assert driver.report(1, 1, 0.5) == STOP  # worse than 0.1, though better than its own 0.9
+    assert resumed.report(1, 1, 0.05) == CONTINUE

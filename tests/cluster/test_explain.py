@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import torch
 from raymat.cluster import explain as explain_module
 from raymat.cluster.connect import ray_session
 from raymat.cluster.explain import ExplainRequest, explain, resume_explain
+from raymat.data.readers import load_crystals
 from raymat.data.scaling import TargetScaling
 from raymat.data.splits import SplitConfig
+from raymat.data.writers import write_crystals
 from raymat.errors import ConfigError, DataError, RunError
 from raymat.explain.coarse_training import TRAINING, load_coarse
 from raymat.explain.explanations import Task, find_explanations
@@ -39,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "training": TRAINING.model_copy(update={"epochs": 25, "batch_size": 16}),
     "grow": GROW,
     "max_attempts": 4,
+    "ignore_weak": True,  # fourteen test rows
 }
 SUMMARY = ["labels", "target_class", "kind", "a", "b", "count", "share", "training_share", "ratio"]
 
@@ -301,3 +304,22 @@ def test_other_runs_are_not_resumed(folder: Path) -> None:
     (path / "run.json").write_text('{"command": "tune"}', encoding="utf-8")
     with pytest.raises(RunError, match="a tune run, not an explain run"):
         resume_explain(path)
+
+
+def test_classifier_that_guesses_is_not_explained(folder: Path) -> None:
+    """The run ends before anything is grown; it goes on where it is asked to."""
+    untrained = {"training": TRAINING.model_copy(update={"epochs": 1, "lr": 1e-9}), "full": False}
+    crystals = load_crystals("delta", target=TARGET, max_rejected=0.0).crystals
+    drawn = np.random.default_rng(1).permutation(crystals.target(TARGET))
+    properties = crystals.properties[[]].assign(**{TARGET: drawn})
+    write_crystals(replace(crystals, properties=properties), folder / "drawn.parquet")
+    half = SplitConfig(train=0.4, validation=0.1, test=0.5)
+    changes = {"data": str(folder / "drawn.parquet"), "split": half, "labels": ("group",)}
+    changes |= {"per_class": 1, **untrained}
+    with pytest.raises(RunError, match=r"group-0 is not shown to be better .* --ignore-weak"):
+        run_explain(folder / "chance", ignore_weak=False, **changes)
+    events = read_events(folder / "chance" / "events.jsonl")
+    assert of_kind(events, "classifier_ended")
+    assert not of_kind(events, "explaining_started")
+    assert json.loads((folder / "chance" / "run.json").read_text("utf-8"))["status"] == "failed"
+    assert of_kind(run_explain(folder / "anyway", **changes).events, "explaining_started")

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 from spaces import SEARCHED, TINY_MODEL, ended, epoch, small_space, started
 
-from raymat.cluster.optuna_search import OptunaSearch
+from raymat.cluster.optuna_search import BEGUN_ANEW, OptunaSearch
 from raymat.tracking.events import Event
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.study import Study
@@ -254,3 +254,53 @@ def test_no_more_trials_are_proposed_than_there_is_room_for() -> None:
     assert search.suggest("later") is None
     places[0] = 3
     assert search.suggest("joined")["trial"] == 4
+
+
+def test_trial_with_half_batches_takes_the_place_of_what_was_proposed() -> None:
+    """Optuna learns from the batches that were trained, and from every epoch of them."""
+    batches = {"training.batch_size": {"choice": [8, 16, 32]}}
+    fixed = {key: value for key, value in TINY_MODEL.items() if key != "training.batch_size"}
+    space = small_space(space=batches, fixed=fixed, search={"name": "random"})
+    driver = Driver(space)
+    driver.play("complete")
+    asked = driver.ask()
+    while asked["values"]["training.batch_size"] == 8:  # cannot be halved within the space
+        asked = driver.ask()
+    name, trial = asked["name"], asked["trial"]
+    size = asked["values"]["training.batch_size"] // 2
+    before = len(driver.optuna)
+    driver.search.on_trial_result(name, {"epoch": 1, "score": 5.0})
+    driver.search.on_trial_result(name, {"epoch": 2, "score": 4.0})
+    for _ in range(2):  # the second is that of a process that was started again
+        driver.search.on_trial_result(name, {"epoch": 0, "halved": size})
+    driver.search.on_trial_result(name, {"epoch": 1, "score": 3.0})
+    end = {"epoch": 2, "score": 2.0, "finished": True}
+    driver.search.on_trial_complete(name, end)
+    *_, proposed, trained = driver.optuna
+    assert len(driver.optuna) == before + 1
+    assert proposed.state == TrialState.FAIL
+    assert proposed.user_attrs == {BEGUN_ANEW: size}
+    assert trained.state == TrialState.COMPLETE
+    assert list(trained.params.values()) == [size]
+    assert trained.intermediate_values == {1: 3.0, 2: 2.0}
+    assert trained.value == 2.0
+
+    events = [*driver.events, epoch(trial, 1, 5.0)]  # and so does a resumed search
+    events += [{"event": "batch_halved", "trial": trial, "batch_size": size}]
+    events += [epoch(trial, 1, 3.0), epoch(trial, 2, 2.0), ended(trial, "complete")]
+    resumed = Driver(space, events)
+    (known,) = [t for t in resumed.optuna if t.state == TrialState.COMPLETE]
+    assert (known.params, known.value) == (trained.params, 2.0)
+    assert known.intermediate_values == trained.intermediate_values
+
+
+def test_half_batches_outside_the_space_are_unknown_to_optuna() -> None:
+    space = small_space(
+        space={"training.batch_size": {"int": [3, 4]}}, fixed=None, search={"name": "random"}
+    )
+    driver = Driver(space)
+    driver.play("complete")
+    asked = driver.ask()
+    driver.search.on_trial_result(asked["name"], {"epoch": 0, "halved": 2})
+    driver.search.on_trial_complete(asked["name"], {"epoch": 1, "score": 1.0, "finished": True})
+    assert [trial.state for trial in driver.optuna] == [TrialState.FAIL]

@@ -86,15 +86,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield folder
 
 
-def search(folder: Path, name: str, batch_size: int) -> Path:
-    changes = {
+def search(folder: Path, name: str, batch_size: int, **changes: Any) -> Path:
+    space = {
+        "model": "cgcnn",
         "space": {"training.lr": {"log_uniform": [1e-3, 1e-2]}},
         "fixed": {"model.atom_dim": 8, "model.n_conv": 1, "training.batch_size": batch_size},
         "budget": {"trials": 1, "epochs": 3},
         "scheduler": {"name": "none"},
         "search": {"name": "random"},
+        **changes,
     }
-    space = {"model": "cgcnn", **changes}
     request = TuneRequest(
         space=space,
         space_path="memory",
@@ -107,8 +108,8 @@ def search(folder: Path, name: str, batch_size: int) -> Path:
     return folder / name
 
 
-def small_gpu() -> type[TrialRunner]:
-    """Give a runner of trials in whose process large batches do not fit."""
+def small_gpu(epoch: int = 1) -> type[TrialRunner]:
+    """Give a runner of trials in whose process large batches do not fit from an epoch on."""
 
     class SmallGPU(TrialRunner):
         def step(self) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def small_gpu() -> type[TrialRunner]:
             whole = Fitting._step
 
             def limited(fit: GradientFit, rows: Any) -> Any:
-                if len(rows) > 8:
+                if len(rows) > 8 and fit.epoch + 1 >= epoch:
                     raise torch.OutOfMemoryError("CUDA out of memory")
                 return whole(fit, rows)
 
@@ -163,3 +164,30 @@ def test_halved_trial_begins_anew_in_the_log() -> None:
     assert trial.values == {"training.lr": 0.1, "training.batch_size": 4}
     study.take({**first, "val_score": 0.5})
     assert [m.val_score for m in trial.epochs] == [0.5]
+
+
+@pytest.mark.long
+def test_asha_and_the_tables_count_the_epochs_of_the_batches_that_fit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs out in the second epoch: nothing of the first one is left anywhere."""
+    asha = {"name": "asha", "grace_period": 1, "reduction_factor": 2}
+    changes = {"budget": {"trials": 4, "epochs": 4}, "scheduler": asha}
+    expected = search(folder, "asha-small", MOST, **changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(search_module, "TrialRunner", small_gpu(epoch=2))
+        found = search(folder, "asha-large", 2 * MOST, **changes)
+    kept = ["trial_id", "status", "val_mae", "epochs", "config.training.batch_size"]
+    tables = [pd.read_parquet(run / "trials.parquet")[kept] for run in (found, expected)]
+    went_on = tables[0]["epochs"] > 1  # the others were stopped before memory ran out
+    assert went_on[0]
+    assert set(tables[0].loc[went_on, "config.training.batch_size"]) == {MOST}
+    assert set(tables[0].loc[~went_on, "config.training.batch_size"]) <= {MOST, 2 * MOST}
+    curves = pd.read_parquet(found / "curves.parquet")
+    for trial, own in curves.groupby("trial_id"):
+        assert own["epoch"].tolist() == list(range(1, len(own) + 1)), trial
+    default = [
+        pd.read_parquet(run / "curves.parquet").query("trial_id == '0000'")["val_mae"].tolist()
+        for run in (found, expected)
+    ]
+    assert default[0] == default[1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raymat.reports.intervals import intervals
+from raymat.reports.intervals import intervals, score_frame
 
 RNG = np.random.default_rng(0)
 VALUES = {
@@ -39,3 +39,28 @@ def test_whole_numbers_stand_in_the_middle() -> None:
 def test_exceptions_among_many_are_left_out() -> None:
     values = np.concatenate([RNG.normal(0.0, 1.0, 10_000), [1e6]])
     assert intervals(values)[-1] < 10.0
+
+
+@pytest.mark.parametrize("is_higher_better", [False, True])
+@pytest.mark.parametrize("n", [3, 5, 12, 40])
+def test_frame_holds_the_winner_and_not_what_diverged(n: int, is_higher_better: bool) -> None:
+    usual = np.linspace(0.80, 0.90, n)
+    worst = -1e6 if is_higher_better else 1e6
+    frame = score_frame(np.append(usual, [worst, np.nan]), is_higher_better=is_higher_better)
+    assert frame.low < 0.80 < 0.90 < frame.high
+    assert frame.high - frame.low < 0.2
+    assert frame.n_outside == 1
+    side = "below" if is_higher_better else "above"
+    said = frame.remark("trial", is_higher_better=is_higher_better)
+    assert said == f"1 trial {side} the frame"
+
+
+@pytest.mark.parametrize("scores", [[], [np.nan], [0.5], [0.5, 0.5, 0.5], [0.0, 0.0], [0.1, 1e6]])
+def test_frame_of_few_scores_holds_them_all(scores: list[float]) -> None:
+    values = np.array(scores, dtype=np.float64)
+    frame = score_frame(values, is_higher_better=False)
+    known = values[np.isfinite(values)]
+    assert frame.low < frame.high
+    assert ((frame.low < known) & (known < frame.high)).all()
+    assert frame.n_outside == 0
+    assert frame.remark("trial", is_higher_better=False) == ""

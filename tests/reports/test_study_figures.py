@@ -60,3 +60,26 @@ def test_a_run_that_is_not_finished(run: Path):
     (run / "predictions.parquet").unlink()
     with pytest.raises(RunError, match="the run is not finished"):
         study_figure(run)
+
+
+@pytest.mark.parametrize(
+    ("task", "score", "worst"), [("regression", "val_mae", 1e6), ("classification", "val_auc", 0.0)]
+)
+def test_winner_is_in_the_frame_and_what_diverged_is_not(
+    run: Path, task: str, score: str, worst: float
+):
+    header = {"task": task, "target": "y", "unit": ""}
+    (run / "run.json").write_text(json.dumps(header), encoding="utf-8")
+    rng = np.random.default_rng(0)
+    values = [worst, *rng.uniform(0.80, 0.90, 30)]
+    ids = [f"{number:04d}" for number in range(len(values))]
+    best = max(values) if task == "classification" else min(values)
+    trials = pd.DataFrame({"trial_id": ids, "status": "complete", score: values})
+    trials.to_parquet(run / "trials.parquet")
+    trials.assign(epoch=1).to_parquet(run / "curves.parquet")
+    side = "below" if task == "classification" else "above"
+    for axes, what in zip(study_figure(run).axes, ("epoch", "trial"), strict=False):
+        low, high = axes.get_ylim()
+        assert low < best < high
+        assert not low < worst < high
+        assert axes.get_legend().get_title().get_text() == f"1 {what} {side} the frame"

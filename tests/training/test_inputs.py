@@ -15,7 +15,13 @@ from raymat.errors import DataError, RunError
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.fit import EpochMetrics
 from raymat.training.inputs import join_rejected, leave_out, load_inputs
-from raymat.training.results import FitResult, prediction_table, score_baselines, score_part
+from raymat.training.results import (
+    FitResult,
+    predict_baselines,
+    prediction_table,
+    score_against_baselines,
+    score_part,
+)
 
 
 @pytest.fixture
@@ -104,12 +110,14 @@ def test_scores_and_predictions(run, source):
 
 def test_baselines_learn_from_training_rows_only(run, source):
     inputs = load(run, source)
-    scores = score_baselines(inputs)
+    found = score_against_baselines(inputs, inputs.targets, predict_baselines(inputs))
+    scores, verdict = found["baselines"], found["verdict"]
     rows = {part: inputs.split.rows(part) for part in ("train", "test")}
     mean = inputs.targets[rows["train"]].mean()
     expected = np.abs(inputs.targets[rows["test"]] - mean).mean()
     assert scores["mean"]["mae"] == pytest.approx(expected)
     assert scores["composition"]["n"] == len(rows["test"])
+    assert verdict["mean"]["difference"] == pytest.approx(-expected)  # the targets themselves
 
 
 def test_result_of_a_fit(run, source, monkeypatch):

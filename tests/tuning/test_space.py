@@ -652,3 +652,28 @@ def test_reading_a_space_loads_nothing_slow_but_torch(name):
     )
     slow = {"pandas", "pyarrow", "scipy", "sklearn", "pymatgen", "matplotlib", "ase", "ray"}
     assert slow & set(done.stdout.split()) == set()
+
+
+# --- what trials are compared by -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("space", "fixed"),
+    [
+        ({"training.select": {"choice": ["mae", "nll"]}}, {"training.loss": "gaussian_nll"}),
+        ({"training.loss": {"choice": ["mse", "gaussian_nll"]}}, {"training.select": "nll"}),
+        ({"training.loss": {"choice": ["gaussian_nll"]}}, {"training.select": "nll"}),
+        ({"model.n_conv": {"int": [1, 5]}}, {"training.select": "nll"}),
+    ],
+)
+def test_trials_of_different_scores_are_refused(
+    space: dict[str, Any], fixed: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=r"training\.select"):
+        searching(space, fixed=fixed)
+
+
+def test_space_of_variances_may_be_searched_by_likelihood() -> None:
+    fixed = {"training.loss": "gaussian_nll", "training.select": "nll"}
+    space = searching({"model.n_conv": {"int": [1, 5]}}, fixed=fixed)
+    assert space.configure(space.default()).flat()["training.select"] == "nll"

@@ -7,13 +7,14 @@ import pandas as pd
 
 from raymat.ensembles.record import MEMBER_STARTED, EnsembleRecord
 from raymat.errors import RunError
-from raymat.reports.drawing import with_unit
+from raymat.reports.drawing import score_labels
 from raymat.reports.page import charts
 from raymat.reports.page.failing_parts import parts_or_note, warning
 from raymat.reports.page.member_curve import member_curve
 from raymat.reports.page.parts import Chart, Note, Part, Section, Table
 from raymat.reports.page.run_files import RunFiles
 from raymat.reports.page.spread import spread
+from raymat.training.metrics import score_name
 
 REPLACED = frozenset({"calibration", "member_curve"})
 _FEWEST = 3  # members of a distribution
@@ -44,7 +45,7 @@ def _planned(run: RunFiles) -> int:
 
 def _members(run: RunFiles, record: EnsembleRecord) -> Iterator[Part]:
     """Tell of the members that have ended: from the log, where there is no table yet."""
-    score = "val_auc" if run.header.get("task") == "classification" else "val_mae"
+    score = score_name(run.header.get("task", "regression"))
     table = record.table(score)
     if record.n_planned:
         yield Note(_say_members(run, record))
@@ -53,6 +54,7 @@ def _members(run: RunFiles, record: EnsembleRecord) -> Iterator[Part]:
             table = run.table("members.parquet")
         except RunError as error:
             yield warning(error)
+    score = next((name for name in score_labels("") if name in table), score)
     scored = table.dropna(subset=[score])
     if len(scored) >= _FEWEST:
         yield _distribution(scored, score, run)
@@ -78,8 +80,7 @@ def _say_members(run: RunFiles, record: EnsembleRecord) -> str:
 
 
 def _distribution(table: pd.DataFrame, score: str, run: RunFiles) -> Chart:
-    unit = "" if score == "val_auc" else str(run.header.get("unit", ""))
-    label = with_unit(f"validation {score.removeprefix('val_').upper()}", unit)
+    label = score_labels(str(run.header.get("unit", "")))[score]
     drawn = (
         charts.base()
         .mark_bar()

@@ -7,6 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from raymat.ensembles import SHARED_ERRORS
 from raymat.reports.page import charts
 from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Chart, Note, Part, Section, Table
@@ -153,6 +154,7 @@ def _ranking(run: RunFiles, file: str) -> Iterator[Part]:
         yield Note("No candidate was left to rank.")
         return
     criterion = _asked(run)
+    yield Note(SHARED_ERRORS)
     yield from best_candidates(first)
     yield from best_values(first, (criterion.get("rank") or {}).get("by"))
     n = len(run.table(file, columns=["rank"]))

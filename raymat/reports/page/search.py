@@ -7,16 +7,17 @@ import numpy as np
 import pandas as pd
 
 from raymat.properties import Task
-from raymat.reports.drawing import with_unit
+from raymat.reports.drawing import score_labels
+from raymat.reports.intervals import score_frame
 from raymat.reports.number_text import number
 from raymat.reports.page import charts
 from raymat.reports.page.importance import importances
 from raymat.reports.page.parts import Chart, Note, Part, Section, Table
 from raymat.reports.page.run_files import RunFiles
+from raymat.training.metrics import higher_is_better
 from raymat.tuning.study import Study
 
 MOST_CURVES = 200  # trials whose curves are drawn: the best, and others at equal distances
-_FEW = 20  # scores that are all drawn, also a diverged one
 _STATUS = {
     "complete": "#0072b2",
     "stopped": "#e69f00",
@@ -51,9 +52,7 @@ def task_of(run: RunFiles) -> Task:
 
 def score_label(run: RunFiles, study: Study) -> str:
     """Give the name of the validation score with its unit."""
-    if study.task == "classification":
-        return "validation AUC"
-    return with_unit("validation MAE", run.header.get("unit", ""))
+    return score_labels(run.header.get("unit", ""))[study.score_name]
 
 
 def _leaderboard(trials: pd.DataFrame, study: Study) -> Table:
@@ -90,7 +89,7 @@ def _search_parts(
     ]
     places = _places(study)
     if not places.empty:
-        parts.append(_parallel(places, label, reverse=study.task == "classification"))
+        parts.append(_parallel(places, label, study.task))
     return [*parts, *_importance(study)]
 
 
@@ -102,12 +101,13 @@ def _curves(curves: pd.DataFrame, trials: pd.DataFrame, study: Study, label: str
     rows = rows.assign(status=rows["trial_id"].map(status))
     best = f"{study.best_trial().number:04d}" if any(trials["status"] != "failed") else ""
     rows = rows.assign(is_best=rows["trial_id"] == best)
+    scale, outside = _frame(rows[score], study.task, "epoch")
     drawn = (
         charts.base()
         .mark_line(point=bool(rows["epoch"].max() == 1))
         .encode(
             x=alt.X("epoch:Q", title="epoch"),
-            y=alt.Y(**charts.quantity(score, label, **_without_worst(rows[score]))),
+            y=alt.Y(**charts.quantity(score, label, **scale)),
             detail="trial_id:N",
             color=_status_color(),
             size=alt.condition("datum.is_best", alt.value(3), alt.value(0.8)),
@@ -117,7 +117,7 @@ def _curves(curves: pd.DataFrame, trials: pd.DataFrame, study: Study, label: str
     )
     left_out = len(trials) - len(kept)
     of_all = f" {left_out:,} other trials are in the leaderboard only." if left_out > 0 else ""
-    caption = f"One line for each trial; the best is thick.{of_all}"
+    caption = f"One line for each trial; the best is thick.{of_all}{outside}"
     return charts.chart("Learning curves", charts.zoomable(drawn), rows, caption)
 
 
@@ -135,10 +135,10 @@ def _drawn_trials(trials: pd.DataFrame, study: Study) -> set[str]:
 def _progress(trials: pd.DataFrame, study: Study, label: str) -> Chart:
     score = study.score_name
     rows = trials[["trial_id", "status", score]].assign(trial=trials["trial_id"].astype(int))
-    running = rows[score].cummax() if study.task == "classification" else rows[score].cummin()
+    running = rows[score].cummax() if higher_is_better(study.task) else rows[score].cummin()
     rows = rows.assign(best_so_far=running.ffill())
     shown = charts.base()
-    scale = _without_worst(rows[score])
+    scale, outside = _frame(rows[score], study.task, "trial")
     points = shown.mark_circle(size=36, clip=True).encode(
         x=alt.X("trial:Q", title="trial"),
         y=alt.Y(**charts.quantity(score, label, **scale)),
@@ -153,7 +153,7 @@ def _progress(trials: pd.DataFrame, study: Study, label: str) -> Chart:
         "Course of the search",
         charts.zoomable(drawn),
         rows,
-        "The line is the best score up to each trial.",
+        f"The line is the best score up to each trial.{outside}",
     )
 
 
@@ -190,10 +190,13 @@ def _say(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _parallel(places: pd.DataFrame, label: str, *, reverse: bool) -> Chart:
+def _parallel(places: pd.DataFrame, label: str, task: Task) -> Chart:
     x = alt.X("parameter:N", title=None, axis=alt.Axis(labelAngle=-20))
     y = alt.Y("place:Q", title="lowest to highest value tried", axis=alt.Axis(labels=False))
-    scheme = alt.Scale(scheme="viridis", reverse=not reverse)
+    scale, _ = _frame(places["score"], task, "trial")  # a diverged trial would take all colors
+    scheme = alt.Scale(
+        scheme="viridis", reverse=not higher_is_better(task), domain=scale["domain"], clamp=True
+    )
     shown = charts.base()
     lines = shown.mark_line(opacity=0.5).encode(
         x=x, y=y, detail="trial_id:N", color=alt.Color("score:Q", title=label, scale=scheme),
@@ -250,11 +253,10 @@ def _status_color() -> alt.Color:
     return alt.Color("status:N", title=None, scale=scale)
 
 
-def _without_worst(scores: "pd.Series[float]") -> dict[str, Any]:
-    """Leave out the worst twentieth of many, which would hide all others; give one some room."""
-    values = scores.dropna().to_numpy()
-    if len(values) <= _FEW and len(np.unique(values)) != 1:
-        return {}
-    low, high = np.quantile(values, [0.0, 0.95])
-    margin = 0.05 * (high - low or abs(high) or 1.0)
-    return {"domain": [float(low - margin), float(high + margin)]}
+def _frame(scores: "pd.Series[float]", task: Task, what: str) -> tuple[dict[str, Any], str]:
+    """Give the scale that shows the best scores, and a sentence on those outside of it."""
+    is_higher_better = higher_is_better(task)
+    frame = score_frame(scores.to_numpy(float), is_higher_better=is_higher_better)
+    remark = frame.remark(what, is_higher_better=is_higher_better)
+    scale = {"domain": [frame.low, frame.high], "nice": False}
+    return scale, f" {remark}: zoom out." if remark else ""

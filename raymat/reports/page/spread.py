@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raymat.ensembles import SHARED_ERRORS
 from raymat.ensembles.calibration import (
     COVERAGE_LEVELS,
     N_BINS,
@@ -67,6 +68,7 @@ def spread(run: RunFiles) -> Iterator[Part]:
     calibration = run.json("calibration.json")
     if not calibration.get("before"):
         return
+    yield Note(SHARED_ERRORS)
     yield _scores(calibration)
     if calibration.get("remark"):
         yield Note(f"On the recalibration: {calibration['remark']}.")

@@ -13,6 +13,8 @@ from raymat.reports.page import charts
 from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Note, Part, Section, Table
 from raymat.reports.page.run_files import RunFiles
+from raymat.training.metrics import FEW_ROWS, FEWEST_ROWS
+from raymat.training.verdict import verdict_lines
 
 MOST_ROWS = 5_000  # of a parity plot
 _NAMES = {
@@ -70,15 +72,24 @@ def _average_member(members: dict[str, Any]) -> list[dict[str, Any]]:
 def _caption(metrics: dict[str, Any]) -> str:
     unit = metrics.get("unit", "")
     of = f"{metrics.get('target', 'the target')}{f' in {unit}' if unit else ''}"
+    text = f"Of {of}, on rows that neither training nor selection saw."
+    n = metrics["test"].get("n", FEW_ROWS)
+    if n < FEWEST_ROWS:
+        return f"{text} Intervals are not estimated: {n} test rows; they need {FEWEST_ROWS}."
+    few = f" Of so few rows ({n}) it tells little." if n < FEW_ROWS else ""
     return (
-        f"Of {of}, on rows that neither training nor selection saw. mae_low and mae_high are the"
-        " 95 % interval of the mean absolute error (bootstrap over the test crystals)."
+        f"{text} mae_low and mae_high are the 95 % interval of the mean absolute error (bootstrap"
+        f" over the test crystals).{few}"
     )
 
 
 def _difference(metrics: dict[str, Any]) -> Iterator[Part]:
+    if metrics.get("verdict"):
+        model = "The ensemble" if "members" in metrics else "The chosen model"
+        yield from (Note(line) for line in verdict_lines(metrics["verdict"], model=model))
+        return
     found = metrics.get("difference") or {}
-    if "mae_ci95" in found:
+    if found.get("mae_ci95"):
         ends, unit = signed_interval(*found["mae_ci95"]), metrics.get("unit", "")
         yield Note(
             f"Chosen minus default, of the same test crystals: {signed(found['mae'])} {unit}"

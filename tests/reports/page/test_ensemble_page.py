@@ -17,6 +17,7 @@ sys.path.append(str(PROJECT / "tests" / "reports"))
 
 from ensemble_run import N_ROWS, write_ensemble_run
 
+from raymat.ensembles import SHARED_ERRORS
 from raymat.ensembles.members import MAX_ATTEMPTS
 from raymat.reports.page import spread
 from raymat.reports.page.build import build_page
@@ -79,6 +80,10 @@ def read(file: Path) -> Any:
 
 def warnings(run: Path) -> list[str]:
     return [p.text for p in parts(run) if isinstance(p, Note) and p.is_warning]
+
+
+def test_page_says_what_the_spread_is_not(finished: Path) -> None:
+    assert SHARED_ERRORS in build_page([finished])[0]
 
 
 def test_scores_say_what_the_average_member_reaches(finished: Path) -> None:

@@ -1,6 +1,7 @@
 """The page of a search: its numbers are those of the run, whatever state that is in."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from raymat.reports.page.importance import importances
 from raymat.reports.page.parts import Picture, RunView, Section
 from raymat.reports.page.render import render
 from raymat.tracking.events import read_events
+from raymat.tracking.run_directory import RunDirectory
 from raymat.tuning.study import Study
 
 TRIALS = 12
@@ -208,3 +210,30 @@ def test_runs_are_brought_to_wandb_too(
     assert (tmp_path / "a" / "wandb" / "wandb_report.json").is_file()
     assert main.run(["report", *runs, "--wandb", "offline"]) == 0
     assert capsys.readouterr().out.count("W&B:              0 runs written") == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "worst", "side"), [("regression", 1e6, "above"), ("classification", 0.0, "below")]
+)
+def test_winner_is_in_the_drawn_domain(tmp_path: Path, task: str, worst: float, side: str) -> None:
+    """One trial that diverged lies outside, and is counted."""
+    with RunDirectory.create(tmp_path / "run", {"command": "tune", "arguments": {}}) as log:
+        log.update_header(target="y", unit="", task=task)
+        scores = [worst, *np.random.default_rng(0).uniform(0.8, 0.9, 30)]
+        for number, score in enumerate(scores):
+            values = {"training.lr": 10.0 ** -(number % 3), "training.batch_size": 2 + number}
+            log.emit("trial_started", trial=number, seed=0, values=values, config=values)
+            log.emit("epoch", trial=number, epoch=1, train_loss=1.0, val_score=score, time_s=1.0,
+                     train_time_s=1.0, facts={})  # fmt: skip
+            log.emit("trial_ended", trial=number, status="complete", error=None)
+    page, warnings = build_page([tmp_path / "run"])
+    assert warnings == []
+    best = max(scores) if task == "classification" else min(scores)
+    domains = [
+        [float(end) for end in found.split(",")]
+        for found in re.findall(r'"domain": ?\[(-?[\d.]+, ?-?[\d.]+)\]', page)
+    ]
+    assert len(domains) >= 3  # curves, course, colors
+    assert all(low < best < high and not low < worst < high for low, high in domains)
+    for what in ("epoch", "trial"):
+        assert f"1 {what} {side} the frame" in page
