@@ -167,9 +167,7 @@ def _begins_with_words(table: pd.DataFrame) -> bool:
 
 def _read_cif(path: Path) -> ParsedStructure | str:
     content = read_bytes_of(path)
-    if isinstance(content, str):
-        return content
-    return parse_cif(content.decode("utf-8", errors="replace"))
+    return content if isinstance(content, str) else parse_cif(content)
 
 
 def read_bytes_of(path: Path) -> bytes | str:

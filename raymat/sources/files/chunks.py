@@ -158,7 +158,7 @@ def _parse_one(document: Document) -> ParsedStructure | str:
     if isinstance(content, str):
         return content
     if document.kind == "cif":
-        return parse_cif(content.decode("utf-8", errors="replace"))
+        return parse_cif(content)
     found = parse_text(content, document.kind)
     if len(found) > 1:
         return f"several structures: {document.path} holds {len(found)}, its id is one"
