@@ -5,14 +5,29 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from raymat.data.cif import CifStructure, read_structure
+from raymat.data.cif_text import Block, decode, read_blocks
+from raymat.data.distances import find_close_atoms
 from raymat.data.raw import ParsedStructure, RawCrystals, split_off_ids
+from raymat.data.space_groups import UNCLEAR
+from raymat.data.stated import (
+    UNKNOWN_ELEMENT,
+    Number,
+    Stated,
+    UnusableError,
+    confirms,
+    contradiction,
+    contradiction_beside,
+    not_periodic,
+)
 from raymat.errors import DataError
+from raymat.text import quoted
 
 # What parsers raise on broken text: ValueError and NotImplementedError, which is a RuntimeError, on
 # purpose, the others where a loop or a number is cut off.
@@ -63,16 +78,66 @@ def parse_cell(cell: object) -> ParsedStructure | str:
     return _guarded_dict(content)
 
 
-def parse_cif(text: str) -> ParsedStructure | str:
-    """Read the first structure of CIF text as it stands: no other cell, sites in parse order."""
-    from pymatgen.io.cif import CifParser
+def parse_cif(content: str | bytes) -> ParsedStructure | str:
+    """Return the one structure of a CIF, its cell as it stands, or why there is none."""
+    found = parse_cif_blocks(content)
+    if len(found) > 1:
+        return f"several structures: the CIF holds {len(found)}, expected one"
+    return found[0][1]
 
+
+def parse_cif_blocks(content: str | bytes) -> list[tuple[str, ParsedStructure | str]]:
+    """Return name and structure, or the reason in its place, of every block that places atoms."""
     try:
-        # check_cif would compare with the file's stated formula, and only warn.
-        parser = CifParser.from_str(text, check_cif=False)
-        structure = parser.parse_structures(primitive=False, on_error="raise")[0]
+        blocks = read_blocks(content if isinstance(content, str) else decode(content))
+    except UnusableError as cause:
+        return [("", str(cause))]
+    found = [(block.name, _build(block)) for block in blocks if block.is_structure]
+    expected = "atoms with _atom_site_fract_x" if blocks else "a data_ block"
+    return found or [("", f"unreadable CIF: it has no structure, expected {expected}")]
+
+
+def _build(block: Block) -> ParsedStructure | str:
+    """Build the setting that the block means and compare it with what the block states."""
+    try:
+        content = read_structure(block)
+        text = content.text()
+        found = [_by_pymatgen(text, operations) for operations in content.symmetry.settings]
+    except UnusableError as cause:
+        return str(cause)
     except PARSER_ERRORS as cause:
         return f"unreadable CIF: {short_problem(cause)}"
+    verdicts = [_verdict(structure, content) for structure in found]
+    if len(found) == 1:
+        return verdicts[0]
+    fitting = [v for v in verdicts if isinstance(v, ParsedStructure) and not _is_crowded(v)]
+    same = [v for v in fitting if len(v.atomic_numbers) == content.n_sites]
+    chosen = same if len(fitting) > 1 and len(same) == 1 else fitting
+    if len(chosen) > 1:
+        advice = "more than one setting fits, write the symmetry operations into the file"
+        return f"{UNCLEAR}: {content.symmetry.group}: {advice}"
+    return chosen[0] if chosen else verdicts[0]
+
+
+def _verdict(structure: ParsedStructure | str, content: CifStructure) -> ParsedStructure | str:
+    if isinstance(structure, str):
+        return structure
+    doubt = "" if confirms(structure, content.stated) else content.symmetry.doubt
+    return contradiction(structure, content.stated) or doubt or structure
+
+
+def _is_crowded(structure: ParsedStructure) -> bool:
+    raw = RawCrystals.from_parsed(np.array(["x"], dtype=object), [structure], pd.DataFrame([{}]))
+    return bool(find_close_atoms(raw, np.zeros(1, dtype=np.int64)))
+
+
+def _by_pymatgen(text: str, operations: tuple[str, ...]) -> ParsedStructure | str:
+    """Read plain CIF text: no other cell, sites in pymatgen's order."""
+    from pymatgen.io.cif import CifParser
+
+    parser: Any = CifParser.from_str(text, check_cif=False)
+    parser.get_symops = lambda _: _symmetry_operations(operations)  # none stand in the text
+    structure = parser.parse_structures(primitive=False, on_error="raise")[0]
     sites = [site.species for site in structure]
     if not all(_is_full([(s, n) for s, n in species.items()]) for species in sites):
         return _partial(sum(not _is_full(list(species.items())) for species in sites), len(sites))
@@ -81,6 +146,13 @@ def parse_cif(text: str) -> ParsedStructure | str:
         atomic_numbers=np.array([atomic_number(next(iter(s)).symbol) for s in sites], np.int64),
         frac_coords=np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3),
     )
+
+
+@lru_cache(maxsize=256)
+def _symmetry_operations(texts: tuple[str, ...]) -> list[Any]:
+    from pymatgen.core.operations import SymmOp
+
+    return [SymmOp.from_xyz_str(text) for text in texts]
 
 
 def _guarded_dict(content: dict[str, Any]) -> ParsedStructure | str:
@@ -97,11 +169,20 @@ def _parse_dict(content: dict[str, Any]) -> ParsedStructure | str:
     n_partial = sum(not _is_full(entry) for entry in species)
     if n_partial:
         return _partial(n_partial, len(sites))
-    return ParsedStructure(
-        lattice=np.array(_matrix(content["lattice"]), dtype=np.float64).reshape(3, 3),
-        atomic_numbers=np.array([atomic_number(s[0][0]) for s in species], dtype=np.int64),
+    lattice = content["lattice"]
+    if problem := not_periodic(lattice.get("pbc", (True, True, True))):
+        return problem
+    numbers = [atomic_number(s[0][0]) for s in species]
+    if 0 in numbers:
+        return f"{UNKNOWN_ELEMENT}: {quoted(species[numbers.index(0)][0][0])} is no element"
+    structure = ParsedStructure(
+        lattice=np.array(_matrix(lattice), dtype=np.float64).reshape(3, 3),
+        atomic_numbers=np.array(numbers, dtype=np.int64),
         frac_coords=np.array([site["abc"] for site in sites], dtype=np.float64).reshape(-1, 3),
     )
+    volume = lattice.get("volume")
+    stated = Stated(volume=Number(float(volume), 0.0) if volume else None)
+    return contradiction(structure, stated) or contradiction_beside(structure, content) or structure
 
 
 def _matrix(lattice: dict[str, Any]) -> Any:

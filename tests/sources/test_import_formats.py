@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.errors import DataError
+from raymat.sources.files.formats import format_of
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
+from raymat.sources.files.texts import parse_text
 
 SAME = 1e-6  # Å, and fractional: files hold eight digits
 
@@ -251,6 +254,108 @@ def test_what_is_broken_is_listed_with_its_reason(
     assert found.source.n_used == 1
     listed = pd.read_csv(tmp_path / "o-rejected.csv")
     assert listed["reason"].tolist() == found.rejected["reason"].tolist()
+
+
+POSCAR = "c\n{scale}\n{edge} 0 0\n0 {edge} 0\n0 0 {edge}\n{names}\n{counts}\n{atoms}\n"
+CUBE = {"scale": "1", "edge": "5", "names": "Na Cl", "counts": "1 1"}
+DIRECT = "Direct\n0 0 0\n.5 .5 .5"
+XYZ = '{n}\nLattice="5 0 0 0 5 0 0 0 5" {words}\n{atoms}\n'
+PAIR = "Na 0 0 0\nCl 2.5 2.5 2.5"
+
+
+def poscar(atoms: str = DIRECT, **changed: str) -> str:
+    return POSCAR.format(**{**CUBE, **changed}, atoms=atoms)
+
+
+# Text, and the elements of the crystal or the words of the refusal.
+STATED = {
+    "plain.vasp": (poscar(), "Na Cl"),
+    "windows.vasp": (poscar().replace("\n", "\r\n"), "Na Cl"),
+    "potcar.vasp": (poscar(names="Na_pv/3f7 Cl/a09"), "Na Cl"),
+    "deuterium.vasp": (poscar(names="Na D"), "Na H"),
+    "selective.vasp": (
+        poscar("Selective\nDirect\n0 0 0 T T T\n.5 .5 .5 F F F\n\n0 0 0\n0 0 0"),
+        "Na Cl",
+    ),
+    "volume.vasp": (poscar("Cartesian\n0 0 0\n.5 .5 .5", scale="-125", edge="1"), "Na Cl"),
+    "names.vasp": (poscar(names="Na Cl K"), "contradicts itself: 3 elements are named, 2"),
+    "counts.vasp": (poscar(counts="1 1 1"), "contradicts itself: 2 elements are named, 3"),
+    "fewer.vasp": (poscar(counts="1 3"), "its counts sum to 4, fewer coordinates follow"),
+    "more.vasp": (poscar(names="Na", counts="1"), "its counts sum to 1, more coordinates follow"),
+    "order.vasp": (
+        poscar("Direct\n0 0 0 Cl\n.5 .5 .5 Na"),
+        "an atom counted as Na is called Cl in its line",
+    ),
+    "group.vasp": (poscar(names="Na OH"), "unknown element: 'OH' is no element"),
+    "earth.vasp": (poscar(names="RE Cl"), "unknown element: 'RE' is no element"),
+    "plain.xyz": (XYZ.format(n=2, words="", atoms=PAIR), "Na Cl"),
+    "marked.xyz": ("\ufeff" + XYZ.format(n=2, words="", atoms=PAIR), "Na Cl"),
+    "said.xyz": (XYZ.format(n=2, words="formula=ClNa nsites=2", atoms=PAIR), "Na Cl"),
+    "deuterium.xyz": (XYZ.format(n=1, words="", atoms="D 0 0 0"), "H"),
+    "more.xyz": (XYZ.format(n=1, words="", atoms=PAIR), "after the atoms that frame 0 counts"),
+    "earth.xyz": (XYZ.format(n=1, words="", atoms="RE 0 0 0"), "unknown element: 'RE'"),
+    "dummy.xyz": (XYZ.format(n=1, words="", atoms="X 0 0 0"), "unknown element: 'X'"),
+    "number.xyz": (
+        XYZ.format(n=1, words="Properties=species:S:1:pos:R:3:Z:I:1", atoms="Na 0 0 0 17"),
+        "contradicts itself: an atom is 'Na' and has the number 17",
+    ),
+    "formula.xyz": (
+        XYZ.format(n=2, words="formula=Na2Cl", atoms=PAIR),
+        "the formula is 'Na2Cl', its sites are Cl1 Na1",
+    ),
+    "sites.xyz": (XYZ.format(n=2, words="nsites=4", atoms=PAIR), "the stated number of atoms is 4"),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_file_is_compared_with_what_it_states(name: str) -> None:
+    text, expected = STATED[name]
+    kind = format_of(name)
+    assert kind is not None
+    (found,) = parse_text(text.encode(), kind)
+    if ": " in expected or isinstance(found.structure, str):
+        assert isinstance(found.structure, str)
+        assert expected in found.structure
+        return
+    wanted = sorted(atomic_numbers[symbol] for symbol in expected.split())
+    assert sorted(found.structure.atomic_numbers) == wanted
+    assert np.linalg.det(found.structure.lattice) == pytest.approx(125.0)
+    assert np.abs(found.structure.frac_coords).max() in (0.0, pytest.approx(0.5))
+
+
+def test_record_is_compared_with_its_structure(tiny_crystals: CrystalSet) -> None:
+    structure = tiny_crystals[0].to_structure().as_dict()
+    for beside, words in (
+        ({"formula_pretty": "NaCl", "nsites": len(structure["sites"])}, ""),
+        ({"formula_pretty": "KCl"}, "the formula is 'KCl', its sites are Cl"),
+        ({"nsites": 7}, "the stated number of atoms is 7"),
+    ):
+        (found,) = parse_text(json.dumps({"structure": structure, **beside}).encode(), "json")
+        assert words in found.structure if words else not isinstance(found.structure, str)
+
+
+def test_row_of_a_database_is_compared_with_its_formula(
+    tmp_path: Path, tiny_crystals: CrystalSet
+) -> None:
+    with ase.db.connect(tmp_path / "a.db", use_lock_file=False) as database:
+        database.write(to_atoms(tiny_crystals[0]), {"pretty_formula": "NaCl"})
+        database.write(to_atoms(tiny_crystals[1]), {"pretty_formula": "SiO2"})
+    with pytest.raises(TooManyRejectedError, match=r"contradicts itself \(1\)"):
+        run(tmp_path / "a.db", tmp_path / "o.parquet")
+
+
+def test_long_cif_whose_text_cannot_be_cut_into_lines(
+    tmp_path: Path, tiny_crystals: CrystalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", 100)
+    text = str(tiny_crystals[0].to_structure().to(fmt="cif"))
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "wide.cif").write_text(text, encoding="utf-16")
+    (tmp_path / "s" / "mac.cif").write_bytes(text.replace("\n", "\r").encode())
+    note = "data_NaCl\n_note\n;\ndata_not\n_atom_site_fract_x\n;\n"
+    (tmp_path / "s" / "note.cif").write_text(note + text[text.index("_symmetry") :])
+    found = imported(tmp_path / "s", tmp_path / "o.parquet")
+    assert found.material_ids.tolist() == ["mac", "note", "wide"]
 
 
 def test_partial_occupancy_in_every_format_that_has_it(tmp_path: Path) -> None:

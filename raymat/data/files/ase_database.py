@@ -16,7 +16,7 @@ from raymat.data.files.chunks import (
     name_by_key,
     say_rows,
 )
-from raymat.data.files.texts import Found, parse_atoms, scalars
+from raymat.data.files.texts import Found, compared, parse_atoms, scalars
 from raymat.data.raw import RawCrystals
 from raymat.data.structure_parser import PARSER_ERRORS, short_problem
 from raymat.errors import DataError
@@ -100,7 +100,8 @@ def _take(row: Any, ids: str) -> Found:
     energy = row.get("energy")
     results = {} if energy is None else {"energy": energy}
     properties = scalars({**results, **row.key_value_pairs})
-    named = Found(parse_atoms(row.toatoms()), str(properties.pop("material_id", "")), properties)
+    name = str(properties.pop("material_id", ""))
+    named = Found(compared(parse_atoms(row.toatoms()), properties), name, properties)
     unique = str(row.unique_id)
     if ids not in (AUTO, PATH, "unique_id"):
         return name_by_key(named, ids, otherwise=unique)

@@ -14,7 +14,7 @@ from raymat.data.files.documents import Document, clean
 from raymat.data.files.texts import Found, Scalar, parse_text
 from raymat.data.parquet_reader import read_table
 from raymat.data.raw import ParsedStructure, RawCrystals
-from raymat.data.structure_parser import quiet_pymatgen, read_structure_table
+from raymat.data.structure_parser import parse_cif, quiet_pymatgen, read_structure_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -157,6 +157,8 @@ def _parse_one(document: Document) -> ParsedStructure | str:
     content = _content(document)
     if isinstance(content, str):
         return content
+    if document.kind == "cif":
+        return parse_cif(content)
     found = parse_text(content, document.kind)
     if len(found) > 1:
         return f"several structures: {document.path} holds {len(found)}, its id is one"

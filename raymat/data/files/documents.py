@@ -29,7 +29,7 @@ from raymat.data.files.split import (
     TEXT_LIMIT,
     Lines,
     SplitError,
-    has_cell,
+    has_atoms,
     split_cif,
     split_xyz,
     too_large,
@@ -214,7 +214,7 @@ def _read_stream(stream: IO[bytes], blank: Document) -> Iterator[Document]:
     start = stream.read(_WHOLE + 1)
     if len(start) <= _WHOLE:
         yield replace(blank, content=start)
-    elif blank.kind in ("cif", "xyz"):
+    elif blank.kind in ("cif", "xyz") and _has_lines(start):
         yield from _sections(_Joined(start, stream), blank)
     else:
         rest = stream.read(TEXT_LIMIT + 1 - len(start))
@@ -222,6 +222,11 @@ def _read_stream(stream: IO[bytes], blank: Document) -> Iterator[Document]:
         is_long = len(whole) > TEXT_LIMIT
         problem = too_large("the file", TEXT_LIMIT) if is_long else ""
         yield replace(blank, problem=problem, content=b"" if problem else whole)
+
+
+def _has_lines(start: bytes) -> bool:
+    """Say whether lines can be told apart before text is decoded: not in UTF-16."""
+    return b"\n" in start and b"\0" not in start[:4]
 
 
 def _sections(stream: Lines, blank: Document) -> Iterator[Document]:
@@ -248,7 +253,7 @@ def _sections(stream: Lines, blank: Document) -> Iterator[Document]:
 def _split(stream: Lines, kind: Format) -> Iterator[bytes]:
     if kind == "xyz":
         return split_xyz(stream)
-    return (block for block in split_cif(stream) if has_cell(block))
+    return (block for block in split_cif(stream) if has_atoms(block))
 
 
 class _Joined:

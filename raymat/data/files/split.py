@@ -1,5 +1,6 @@
 """One file's bytes to the texts of its structures, one after another, each of bounded length."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from raymat.errors import DataError
 TEXT_LIMIT = 16 << 20
 """Bytes that the text of one structure may have: 100,000 atoms and more."""
 
+_ATOMS = re.compile(rb"_atom_site[._]fract_[xyz]", re.IGNORECASE)
 _LONGEST_LINE = 1 << 20  # bytes; a file without line ends must not fill the memory
 
 
@@ -26,13 +28,16 @@ class SplitError(DataError):
 def split_cif(stream: Lines) -> Iterator[bytes]:
     """Give each ``data_`` block; comments before the first belong to none.
 
+    Text between lines that begin with a semicolon may hold anything, ``data_`` too.
+
     Raises:
         SplitError: a block is longer than `TEXT_LIMIT`.
     """
     block: list[bytes] = []
-    size, has_begun = 0, False
+    size, has_begun, is_text = 0, False, False
     for line in _lines(stream):
-        if line.lstrip()[:5].lower() == b"data_":
+        is_text ^= line[:1] == b";"
+        if not is_text and line.lstrip()[:5].lower() == b"data_":
             if has_begun:
                 yield b"".join(block)
             block, size, has_begun = [], 0, True
@@ -46,30 +51,29 @@ def split_xyz(stream: Lines) -> Iterator[bytes]:
     """Give each frame: a line with the number of atoms, a comment, a line for every atom.
 
     Raises:
-        SplitError: a line that should hold the number of atoms does not, a frame is cut off or
-            longer than `TEXT_LIMIT`.
+        SplitError: a line that should hold the number of atoms does not, so that the frame before
+            it counts too few; a frame is cut off or longer than `TEXT_LIMIT`.
     """
     lines = _lines(stream)
+    frame: list[bytes] = []
     for number, first in enumerate(_skip_empty(lines)):
+        n_atoms = _n_atoms(first, number)
+        if frame:
+            yield b"".join(frame)
         frame, size = [first], len(first)
-        for _ in range(_n_atoms(first, number) + 1):
+        for _ in range(n_atoms + 1):
             line = next(lines, None)
             if line is None:
                 raise SplitError(f"unreadable xyz: the file ends within frame {number}")
             frame.append(line)
             size = _add(size, line)
+    if frame:
         yield b"".join(frame)
 
 
-def has_cell(block: bytes) -> bool:
+def has_atoms(block: bytes) -> bool:
     """Say whether a CIF block describes a structure, not only a publication or a pattern."""
-    return b"_cell_length_a" in block.lower()
-
-
-def block_name(block: bytes) -> str:
-    """Give the name that follows ``data_``, "" where there is none."""
-    words = block.split(None, 1)[0] if block.strip() else b""
-    return words[5:].decode("utf-8", errors="replace") if words[:5].lower() == b"data_" else ""
+    return bool(_ATOMS.search(block))
 
 
 def _n_atoms(line: bytes, frame: int) -> int:
@@ -79,7 +83,9 @@ def _n_atoms(line: bytes, frame: int) -> int:
         count = -1
     if count < 0:
         shown = line[:40].decode("utf-8", errors="replace").strip()
-        raise SplitError(f"unreadable xyz: frame {frame} begins with {shown!r}, not with a number")
+        before = f", after the atoms that frame {frame - 1} counts" if frame else ""
+        problem = f"frame {frame} begins with {shown!r}, not with a number{before}"
+        raise SplitError(f"unreadable xyz: {problem}")
     return count
 
 
