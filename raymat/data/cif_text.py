@@ -8,7 +8,7 @@ from raymat.data.stated import CONTRADICTION, UnusableError
 
 _TOKEN = re.compile(
     r"""^;(.*?)(?:^;|\Z) | \#[^\n]* | (?:'''(.*?)'''|\"""(.*?)\""")
-    | '([^\n]{0,2048}?)'(?=\s|\Z) | "([^\n]{0,2048}?)"(?=\s|\Z) | (\S+)""",
+    | '([^\n]{0,1024}?)'(?=\s|\Z) | "([^\n]{0,1024}?)"(?=\s|\Z) | (\S+)""",
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 _BARE = 6  # the group of a word without quotes

@@ -30,6 +30,7 @@ _FORMULAS = (
     "chemical_formula",
 )
 _COUNTS = ("nsites", "natoms")
+_LARGEST = 1e6  # atoms of one element in a formula
 _EXACT = 1e-6  # of counts that are whole numbers
 _VOLUME = 0.01  # cell lengths of three digits give a volume to 0.5 %
 _MASS = 0.05  # density and weight: isotopes and older atomic masses; a lost atom changes more
@@ -236,7 +237,7 @@ def _bracketed(text: str) -> Formula | None:
 
 
 def _formula(text: str, counts: Counter[str], spreads: dict[str, float]) -> Formula | None:
-    present = {symbol: float(n) for symbol, n in counts.items() if n > 0}
+    present = {symbol: float(n) for symbol, n in counts.items() if 0 < n < _LARGEST}
     if not present or not set(present) <= set(masses()):
         return None
     return Formula(" ".join(text.split()), present, spreads)

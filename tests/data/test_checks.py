@@ -118,14 +118,8 @@ def test_partial_occupancy_in_cif_and_dictionary() -> None:
             assert parse_cell(cif_text(structure)) == expected
 
 
-def test_dummy_species_is_an_unknown_element() -> None:
-    from raymat.data.structure_parser import parse_cell
-
-    content = rock_salt().as_dict()
-    content["sites"][0]["species"][0]["element"] = "X"
-    parsed = parse_cell(content)
-    assert not isinstance(parsed, str)
-    raw = RawCrystals.from_parsed(np.array(["x"], object), [parsed], pd.DataFrame(index=[0]))
+def test_atom_of_no_number_is_an_unknown_element() -> None:
+    raw = one_raw(np.eye(3) * 5.0, [11, 0], np.array([[0.0] * 3, [0.5] * 3]))
     assert reason_of(raw) == "unknown element: Z = 0, expected 1 to 100"
 
 
