@@ -36,7 +36,7 @@ _AUTH_MODES = ("token", "disabled")
 _PREFIX = "ray-"
 _OF_RAY = "/ray-12345678/r/session_2026-01-01_00-00-00_123456_4194304/sockets/plasma_store"
 _LONGEST_FOLDER = 107 - len(_OF_RAY)
-_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  made private by mkdtemp
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @contextmanager

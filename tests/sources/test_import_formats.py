@@ -14,11 +14,11 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from raymat.data.crystals import Crystal, CrystalSet
+from raymat.data.files.formats import format_of
+from raymat.data.files.texts import parse_text
 from raymat.data.readers import TooManyRejectedError, load_crystals
 from raymat.errors import DataError
-from raymat.sources.files.formats import format_of
 from raymat.sources.files.importing import Imported, ImportRequest, import_crystals
-from raymat.sources.files.texts import parse_text
 
 SAME = 1e-6  # Å, and fractional: files hold eight digits
 
@@ -347,7 +347,7 @@ def test_row_of_a_database_is_compared_with_its_formula(
 def test_long_cif_whose_text_cannot_be_cut_into_lines(
     tmp_path: Path, tiny_crystals: CrystalSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raymat.sources.files.documents._WHOLE", 100)
+    monkeypatch.setattr("raymat.data.files.documents._WHOLE", 100)
     text = str(tiny_crystals[0].to_structure().to(fmt="cif"))
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "wide.cif").write_text(text, encoding="utf-16")
