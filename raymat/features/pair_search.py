@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raymat.data.crystals import CrystalSet
 from raymat.errors import DataError
@@ -29,14 +30,20 @@ class Cells:
     Attributes:
         lattices: (n_crystals, 3, 3) Å.
         offsets: (n_crystals + 1,) first atom.
+        atomic_numbers: (n_atoms,).
         positions: (n_atoms, 3) Å.
         shifts: (n_atoms, 3) whole cells between the given and the wrapped position.
     """
 
     lattices: Floats
     offsets: Ints
+    atomic_numbers: NDArray[np.uint8]
     positions: Floats
     shifts: Ints
+
+    def crystal_of_atoms(self) -> Ints:
+        """(n_atoms,) crystal of each atom."""
+        return np.repeat(np.arange(len(self.lattices)), np.diff(self.offsets))
 
     def first_atoms(self) -> Ints:
         """(n_atoms,) row of the first atom in the same crystal."""
@@ -62,6 +69,10 @@ class Pairs:
     def take(self, rows: Ints) -> "Pairs":
         """Give the pairs of these row numbers, in this order."""
         return Pairs(self.atom[rows], self.neighbor[rows], self.image[rows], self.distance[rows])
+
+    def within(self, cutoff: float) -> "Pairs":
+        """Give the pairs whose distance, rounded to float32 as it is stored, is in the cutoff."""
+        return self.take(np.flatnonzero(self.distance.astype(np.float32) <= np.float32(cutoff)))
 
     def local_neighbors(self, cells: Cells) -> Ints:
         """(n,) index of the neighbor inside its crystal."""
@@ -124,6 +135,7 @@ def cut_cells(crystals: CrystalSet, first: int, last: int) -> Cells:
     return Cells(
         lattices=lattices,
         offsets=offsets - offsets[0],
+        atomic_numbers=crystals.atomic_numbers[offsets[0] : offsets[-1]],
         positions=np.einsum("ai,aij->aj", given - shifts, of_atom),
         shifts=shifts.astype(np.int64),
     )
