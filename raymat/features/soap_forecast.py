@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.lattices import reduce_lattices
 from raymat.errors import ConfigError
 from raymat.features.pair_search import check_cells
 from raymat.features.soap import SoapConfig, count_elements
@@ -145,6 +146,7 @@ def _bytes_per_atom(config: SoapConfig) -> int:
 def count_images(config: SoapConfig, lattices: Floats) -> Floats:
     """(n_crystals,) cells in the block that DScribe repeats to cover its search for neighbors."""
     reach = config.r_cut + config.sigma * np.sqrt(-2.0 * np.log(_DECAY))
+    lattices, _ = reduce_lattices(lattices)
     a, b, c = lattices[:, 0], lattices[:, 1], lattices[:, 2]
     faces = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
     volumes = np.abs(np.einsum("ij,ij->i", a, faces[:, 0]))

@@ -163,4 +163,4 @@ class FeatureView(Protocol):
         """Give the rows that the model cannot take, each with the reason."""
 
     def doubtful(self, crystals: CrystalSet, table: Any) -> dict[int, str]:
-        """Give the rows that the model takes, but that it was not made for, each with the reason."""
+        """Give the rows that the model takes, but was not made for, each with the reason."""

@@ -14,7 +14,7 @@ from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.neighbors import build_neighbor_table
 
 SAME = 1e-6  # distances are float32, see test_every_model.py
-LI, O, NA, CL, K, TI, NI, SR, CS = 3, 8, 11, 17, 19, 22, 28, 38, 55
+LI, OX, NA, CL, K, TI, NI, SR, CS = 3, 8, 11, 17, 19, 22, 28, 38, 55
 FIRST_SHELL = 3.7  # Å
 FCC = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 CENTERING = np.array([[0, 0, 0], [2, 1, 1], [1, 2, 2]]) / 3  # of a rhombohedral lattice
@@ -39,7 +39,7 @@ def ordered_rock_salt():
     a = 4.1  # Å
     lattice = a / 2 * np.array([[1, 1, 0], [1, 0, 1], [2, -1, -1]])
     return crystal(
-        "LiNiO2", lattice, [(LI, [0] * 3), (NI, [0.5] * 3), (O, [0.25] * 3), (O, [0.75] * 3)]
+        "LiNiO2", lattice, [(LI, [0] * 3), (NI, [0.5] * 3), (OX, [0.25] * 3), (OX, [0.75] * 3)]
     )
 
 
@@ -47,14 +47,16 @@ def layered_rock_salt():
     """The same in the hexagonal cell of α-NaFeO2 with ideal c/a, 12 atoms."""
     a = 4.1 / np.sqrt(2)  # Å
     lattice = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, a * np.sqrt(24)]]
-    heights = ((LI, 0.0), (NI, 0.5), (O, 0.25), (O, 0.75))
+    heights = ((LI, 0.0), (NI, 0.5), (OX, 0.25), (OX, 0.75))
     return crystal(
-        "layers", lattice, [(z, shift + [0, 0, h]) for z, h in heights for shift in CENTERING]
+        "layers",
+        lattice,
+        [(z, shift + np.eye(3)[2] * h) for z, h in heights for shift in CENTERING],
     )
 
 
 def perovskite():
-    oxygen = [(O, site) for site in ([0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5])]
+    oxygen = [(OX, site) for site in ([0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5])]
     return crystal("SrTiO3", np.eye(3) * 3.905, [(SR, [0] * 3), (TI, [0.5] * 3), *oxygen])
 
 
@@ -67,9 +69,9 @@ def two_kinds_of_chlorine():
 
 def two_kinds_of_sodium():
     """NaCl two cells long with one Na replaced by K; Na and Cl are both of several kinds."""
-    sites = [(site + [k, 0, 0]) / [2, 1, 1] for k in range(2) for site in FCC]
+    sites = [(site + np.array([k, 0, 0])) / [2, 1, 1] for k in range(2) for site in FCC]
     metals = [(K if i == 0 else NA, site) for i, site in enumerate(sites)]
-    chlorine = [(CL, site + [0.25, 0, 0]) for site in sites]
+    chlorine = [(CL, site + np.array([0.25, 0, 0])) for site in sites]
     return crystal("NaCl", np.diag([11.28, 5.64, 5.64]), metals + chlorine)
 
 

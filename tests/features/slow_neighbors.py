@@ -1,6 +1,6 @@
 """Two slow neighbor searches that share no code with the fast one but the written rule."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def ranks_of(crystal: Crystal):
         keys = []
         for rank, total in zip(ranks, sums, strict=True):
             alike = sorted(s for r, s in zip(ranks, sums, strict=True) if r == rank)
-            steps = [b - a >= GAP for a, b in zip(alike, alike[1:], strict=False)]
+            steps = [b - a >= GAP for a, b in pairwise(alike)]
             keys.append((rank, sum(steps[: alike.index(total)])))
         if len(set(keys)) == len(set(ranks)):
             return ranks
