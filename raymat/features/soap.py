@@ -30,6 +30,10 @@ from raymat.features.soap_vectors import SoapVectors
 from raymat.features.table import TableConfig
 from raymat.features.unknown_elements import elements_by_row, name_elements
 
+# DScribe's own: the Gaussian of an atom has decayed to this where its search for neighbors ends.
+DECAY = 1e-3
+FARTHEST = 15.0  # Å; an atom that far from all others stands alone
+
 
 class SoapFields(Config):
     """Which SOAP vectors; defaults as in Abenza's thesis, and DScribe's where it is silent.
@@ -78,6 +82,11 @@ class SoapConfig(SoapFields, TableConfig):
     packages: ClassVar[tuple[str, ...]] = ("dscribe",)
 
     species: tuple[int, ...]
+
+    @property
+    def reach(self) -> float:
+        """How far an atom can stand and still add to the vector, in Å: DScribe's search."""
+        return self.r_cut + self.sigma * float(np.sqrt(-2.0 * np.log(DECAY)))
 
     @property
     def n_features(self) -> int:
@@ -188,7 +197,7 @@ class SoapView:
         """Give the rows with an atom that stands alone, or with an element that is not known."""
         del table
         unknown = self.unknown_elements(crystals)
-        found = dict(_lone_atoms(crystals, self.config.r_cut))
+        found = dict(_lone_atoms(crystals, round(min(self.config.reach, FARTHEST), 2)))
         return found | {row: self._reason(elements) for row, elements in unknown.items()}
 
     def doubtful(self, crystals: CrystalSet, table: DescriptorTable) -> dict[int, str]:
