@@ -68,15 +68,14 @@ def predict(
     check_output(out, crystals, endings=_ENDINGS)
     refuse_existing(out)
     from raymat.data.writers import write_rejected
-    from raymat.ensembles.usable_crystals import load_usable, say_new_elements
+    from raymat.ensembles.usable_crystals import load_usable, say_doubts
     from raymat.training.device import choose_device, prepare_process
 
     prepare_process(threads)
     device = choose_device(gpus)
     trained = load_predictor(model)
     usable = load_usable(trained, crystals, max_rejected)
-    warning = say_new_elements(trained, usable.crystals)
-    if warning is not None:
+    for warning in say_doubts(trained, usable):
         sys.stderr.write(f"warning: {warning}\n")
     table = prediction_table(trained, usable.crystals, features=usable.features, device=device)
     write_table(table, out, unit=trained.unit)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from raymat.data.distances import find_close_atoms
 from raymat.data.files.units import plan_columns, split_header
+from raymat.data.lattices import cells_to_look_at, density_problem, size_problem
 from raymat.data.raw import RawCrystals
 from raymat.errors import DataError, did_you_mean
 from raymat.properties import PROPERTIES, Property, find_property, logarithm_of
@@ -55,10 +56,11 @@ def check_rows(
 ) -> Checked:
     """Give each row's first reason to be left out, if there is one.
 
-    The order is: structure unreadable, not finite, without volume, with unknown elements, with
-    atoms closer than 0.5 Å; target missing, infinite, not a number, impossible; id met before in
-    a usable row, or among `earlier_ids`. Of a part of the rows (`is_part`), a target column that
-    holds text only is no error: the other parts may hold numbers (see `find_text`).
+    The order is: structure unreadable, not finite, without volume, with unknown elements, larger
+    than any crystal, with atoms closer than 0.5 Å, denser than any crystal; target missing,
+    infinite, not a number, impossible; id met before in a usable row, or among `earlier_ids`. Of a
+    part of the rows (`is_part`), a target column that holds text only is no error: the other parts
+    may hold numbers (see `find_text`).
 
     Args:
         raw: the rows.
@@ -186,8 +188,14 @@ def structure_reasons(raw: RawCrystals) -> NDArray[np.object_]:
     volumes = np.abs(np.linalg.det(np.where(finite[:, None, None], raw.lattices, np.eye(3))))
     _mark(reasons, volumes < _MIN_VOLUME, "singular lattice: the cell has no volume")
     _mark_unknown_elements(reasons, raw)
+    rows = [row for row in cells_to_look_at(raw.lattices, np.diff(raw.offsets)) if not reasons[row]]
+    for row in rows:
+        reasons[row] = size_problem(raw.lattices[row])
     for row, text in find_close_atoms(raw, np.flatnonzero(reasons == "")).items():
         reasons[row] = text
+    for row in rows:
+        frac = raw.frac_coords[raw.offsets[row] : raw.offsets[row + 1]]
+        reasons[row] = reasons[row] or density_problem(raw.lattices[row], frac)
     return reasons
 
 

@@ -4,15 +4,18 @@ Let h_k be the spacing of the lattice planes along axis k. Two images at distanc
 most d / h_k in fractional coordinate k. Where every h_k exceeds twice the limit, only the image
 whose fractional difference lies in [-1/2, 1/2] can be within the limit, and no atom is that close
 to its own image; the test by rounding is then exact. The few thinner cells are searched image by
-image after lattice reduction.
+image after lattice reduction, and so are cells of many atoms, of which most are too far apart to be
+paired one by one.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raymat.data.lattices import find_pairs_within, needs_wide_boxes, reduce_lattices, wrap
 from raymat.data.raw import RawCrystals
 
 MIN_DISTANCE = 0.5  # Å; no two nuclei of a real crystal come this close (H2: 0.74 Å)
+_MANY_ATOMS = 1000
 _PAIRS_AT_ONCE = 4_000_000  # 32 MB per array of one number a pair
 
 
@@ -25,10 +28,11 @@ def find_close_atoms(raw: RawCrystals, rows: NDArray[np.int64]) -> dict[int, str
         return {}
     spacings = 1.0 / np.linalg.norm(np.linalg.inv(raw.lattices[rows]), axis=1)  # (n, 3) Å
     is_thin = spacings.min(axis=1) <= 2.0 * MIN_DISTANCE
-    close = {int(row): text for row in rows[is_thin] if (text := _search_thin(raw, int(row)))}
     n_sites = np.diff(raw.offsets)[rows]
-    for count in np.unique(n_sites[~is_thin]):
-        chosen = np.flatnonzero(~is_thin & (n_sites == count))
+    alone = is_thin | (n_sites > _MANY_ATOMS)
+    close = {int(row): text for row in rows[alone] if (text := _search_images(raw, int(row)))}
+    for count in np.unique(n_sites[~alone]):
+        chosen = np.flatnonzero(~alone & (n_sites == count))
         step = max(1, int(_PAIRS_AT_ONCE // max(1, count * count)))
         for start in range(0, len(chosen), step):
             part = chosen[start : start + step]
@@ -60,24 +64,41 @@ def _search_equal(
     return found
 
 
-def _search_thin(raw: RawCrystals, row: int) -> str:
-    from pymatgen.core import Lattice
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
-    given = Lattice(raw.lattices[row])
-    # Reduced, so that the number of images to look at is bounded for any input.
-    lattice = given.get_lll_reduced_lattice()
-    if min(lattice.abc) < MIN_DISTANCE:
-        return _describe(0, 0, min(lattice.abc))
+def _search_images(raw: RawCrystals, row: int) -> str:
+    (lattice,), (basis,) = reduce_lattices(raw.lattices[row : row + 1], always=True)
+    shortest = float(np.linalg.norm(lattice, axis=1).min())
+    if shortest < MIN_DISTANCE:
+        return _describe(0, 0, shortest)
     frac = raw.frac_coords[raw.offsets[row] : raw.offsets[row + 1]]
-    points = np.ascontiguousarray(given.get_cartesian_coords(frac - np.floor(frac)))
-    first, second, images, distances = find_points_in_spheres(
-        points, points, MIN_DISTANCE, np.ones(3, np.int64), np.ascontiguousarray(lattice.matrix)
+    points = np.ascontiguousarray(wrap(frac, basis)[0] @ lattice)
+    crowded = _share_a_box(points)
+    if crowded is not None:
+        return _describe(*crowded)
+    first, second, images, distances = find_pairs_within(
+        points,
+        points,
+        MIN_DISTANCE,
+        lattice,
+        is_wide=bool(needs_wide_boxes(lattice, MIN_DISTANCE)),
     )
     other = (first != second) | np.any(images != 0, axis=1)
     for p in np.flatnonzero(other & (distances < MIN_DISTANCE)):
         return _describe(first[p], second[p], distances[p])
     return ""
+
+
+def _share_a_box(points: NDArray[np.float64]) -> tuple[int, int, float] | None:
+    """Give two atoms in one box that is smaller than the limit across, and how far apart they are.
+
+    Where no box holds two, no atom has more than some dozens within the limit.
+    """
+    boxes = np.floor(points / (MIN_DISTANCE / 2)).astype(np.int64)  # 0.43 Å from corner to corner
+    order = np.lexsort(boxes.T)
+    same = np.flatnonzero((np.diff(boxes[order], axis=0) == 0).all(axis=1))
+    for place in same[:1]:
+        a, b = sorted(order[place : place + 2].tolist())
+        return a, b, float(np.linalg.norm(points[a] - points[b]))
+    return None
 
 
 def _describe(a: int, b: int, distance: float) -> str:

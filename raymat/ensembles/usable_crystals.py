@@ -15,6 +15,7 @@ from raymat.errors import DataError, UnknownElementError
 from raymat.features.store import FeatureStore
 from raymat.features.unknown_elements import name_elements
 from raymat.features.usable import usable_features
+from raymat.text import plain
 from raymat.training.inputs import join_rejected
 from raymat.training.model_files import TrainedModel
 
@@ -30,12 +31,14 @@ class UsableCrystals:
         features: theirs.
         rejected: ``material_id, reason`` of all others.
         source: where they come from; its counts are those of the reading alone.
+        doubtful: row of a crystal that the model was not made for -> why; see `FeatureView`.
     """
 
     crystals: CrystalSet
     features: FeatureStore
     rejected: pd.DataFrame
     source: DataSource
+    doubtful: dict[int, str]
 
 
 def load_usable(model: Predictor, source: str, max_rejected: float | None) -> UsableCrystals:
@@ -77,6 +80,19 @@ def say_new_elements(model: Predictor, crystals: CrystalSet) -> str | None:
     )
 
 
+def say_doubts(model: Predictor, usable: UsableCrystals) -> list[str]:
+    """Give a warning for each kind of crystals that the model takes, but was not made for."""
+    warning = say_new_elements(model, usable.crystals)
+    warnings = [] if warning is None else [warning]
+    for row in sorted(usable.doubtful)[:1]:
+        first = f"{plain(usable.crystals.material_ids[row])}: {usable.doubtful[row]}"
+        warnings.append(
+            f"{len(usable.doubtful):,} crystals have atoms without neighbors (the first: {first});"
+            " predictions for them are guesses"
+        )
+    return warnings
+
+
 def _check_elements(model: Predictor, crystals: CrystalSet) -> None:
     unknown: dict[int, tuple[int, ...]] = {}
     for view in model.views:
@@ -102,4 +118,6 @@ def _split_usable(model: Predictor, loaded: LoadedData, *, max_rejected: float) 
         )
     # The store knows structures only; the columns are for the score against the data's own.
     own = crystals.take(np.asarray(usable.rows))
-    return UsableCrystals(own, usable.features, rejected, loaded.source)
+    places = {int(row): place for place, row in enumerate(usable.rows)}
+    doubtful = {places[row]: reason for row, reason in usable.doubtful.items()}
+    return UsableCrystals(own, usable.features, rejected, loaded.source, doubtful)

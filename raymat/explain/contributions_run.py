@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from raymat.config import Config, build_config
-from raymat.ensembles.usable_crystals import UsableCrystals, load_usable, say_new_elements
+from raymat.ensembles.usable_crystals import UsableCrystals, load_usable, say_doubts
 from raymat.errors import RunError
 from raymat.explain.full_model import load_full_model
 from raymat.explain.site_contributions import (
@@ -99,8 +99,7 @@ def _run(request: ContributionsRequest, run: RunDirectory, draw: Draw) -> dict[s
     usable = load_usable(model, request.crystals, request.max_rejected)
     run.update_header(**_facts(model, usable), device=device)
     run.emit(STARTED, crystals=len(usable.crystals), rejected=len(usable.rejected))
-    warning = say_new_elements(model, usable.crystals)
-    if warning is not None:
+    for warning in say_doubts(model, usable):
         run.emit("warning", text=warning)
     with run.replacing("rejected.csv") as path:
         usable.rejected.to_csv(path, index=False)

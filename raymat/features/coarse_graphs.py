@@ -2,7 +2,9 @@
 
 A generated explanation knows of an atom only its group or period, has no distances and at most a
 few neighbors. A crystal is brought to the same form: its nearest neighbors as an undirected graph
-without loops and without double edges.
+without loops and without double edges. Which of several like atoms at one distance are among the
+nearest is decided by index, and an atom's own images drop out, so the form depends on how a crystal
+is written.
 """
 
 from dataclasses import dataclass, replace
@@ -70,6 +72,11 @@ class CoarseView:
 
     def unusable(self, crystals: CrystalSet, table: NeighborTable) -> dict[int, str]:
         """Give no row: an atom without neighbors stands alone."""
+        del crystals, table
+        return {}
+
+    def doubtful(self, crystals: CrystalSet, table: NeighborTable) -> dict[int, str]:
+        """Give no row; see `unusable`."""
         del crystals, table
         return {}
 

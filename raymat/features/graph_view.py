@@ -27,23 +27,29 @@ class GraphView:
         max_neighbors: neighbors kept per atom; None for all within the cutoff.
         pad: what fills the places of an atom with fewer neighbors. "mask": nothing.
             "reference": messages from atom 0 of the same crystal at ``cutoff + 1`` Å, as the
-            authors' code of CGCNN does and the public checkpoints need.
+            authors' code of CGCNN does and the public checkpoints need; and neighbors at equal
+            distances are chosen by index, as in their graphs.
         max_atomic_number: the last element that the model knows.
-        needs_edges: whether a crystal in which no atom has a neighbor is of no use.
+        takes_lone_atoms: whether the model takes a crystal in which some atoms, but not all, have
+            no neighbor. With `pad` "reference" it takes every crystal.
     """
 
     cutoff: float
     max_neighbors: int | None
     pad: Pad = "mask"
     max_atomic_number: int = MAX_ATOMIC_NUMBER
-    needs_edges: bool = False
+    takes_lone_atoms: bool = False
 
     @property
     def table_config(self) -> NeighborConfig | EdgeConfig:
         """The smallest table that serves it."""
         if self.max_neighbors is None:
             return EdgeConfig(cutoff=self.cutoff)
-        return NeighborConfig(cutoff=self.cutoff, max_neighbors=self.max_neighbors)
+        return NeighborConfig(
+            cutoff=self.cutoff,
+            max_neighbors=self.max_neighbors,
+            ties="index" if self.pad == "reference" else "surroundings",
+        )
 
     def batch(self, table: NeighborTable | EdgeTable, rows: NDArray[np.int64]) -> CrystalGraph:
         """Join the crystals `rows` of a table into one graph.
@@ -63,30 +69,32 @@ class GraphView:
 
     def unusable(self, crystals: CrystalSet, table: NeighborTable | EdgeTable) -> dict[int, str]:
         """Give the rows that the model cannot take, each with the reason."""
-        found = dict(self._without_edges(table)) if self.needs_edges else {}
+        found = {row: text for row, text, is_taken in self._lone_atoms(table) if not is_taken}
         for row, elements in self.unknown_elements(crystals).items():
             found[row] = (
                 f"holds {name_elements(elements)}, which the model's table of elements lacks"
             )
         return found
 
-    def _without_edges(self, table: NeighborTable | EdgeTable) -> Iterator[tuple[int, str]]:
-        nearest = nearest_distances(table)
-        for row in np.flatnonzero(nearest > np.float32(self.cutoff)):
-            yield int(row), f"no atom has a neighbor within {self.cutoff:g} Å"
+    def doubtful(self, crystals: CrystalSet, table: NeighborTable | EdgeTable) -> dict[int, str]:
+        """Give the rows that the model takes although atoms stand alone in them."""
+        del crystals
+        return {row: text for row, text, is_taken in self._lone_atoms(table) if is_taken}
+
+    def _lone_atoms(self, table: NeighborTable | EdgeTable) -> Iterator[tuple[int, str, bool]]:
+        lone, n_sites = table.count_isolated(self.cutoff), table.n_sites
+        for row in np.flatnonzero(lone):
+            is_taken = self.takes_lone_atoms and lone[row] < n_sites[row]
+            text = lone_atoms_text(int(lone[row]), int(n_sites[row]), self.cutoff)
+            yield int(row), text, bool(is_taken) or self.pad == "reference"
 
 
-def nearest_distances(table: NeighborTable | EdgeTable) -> NDArray[np.float32]:
-    """Give (n_crystals,) the shortest distance of each crystal in Å; inf without neighbors."""
-    if isinstance(table, EdgeTable):
-        edges, distances = table.edge_offsets[table.offsets], table.distances
-    else:
-        edges, distances = table.offsets, table.distances.min(axis=1)
-    shortest = np.full(len(table), np.inf, dtype=np.float32)
-    has_any = np.diff(edges) > 0
-    if has_any.any():
-        shortest[has_any] = np.minimum.reduceat(distances, edges[:-1][has_any])
-    return shortest
+def lone_atoms_text(n_lone: int, n_sites: int, cutoff: float) -> str:
+    """Describe the atoms of a crystal that have no neighbor within a cutoff (Å)."""
+    if n_lone == n_sites:
+        return f"no atom has a neighbor within {cutoff:g} Å"
+    verb = "has" if n_lone == 1 else "have"
+    return f"{n_lone} of {n_sites} atoms {verb} no neighbor within {cutoff:g} Å"
 
 
 def batch_graph(table: NeighborTable, rows: NDArray[np.int64], view: GraphView) -> CrystalGraph:

@@ -6,7 +6,7 @@ canonical order (see `neighbors`), so a smaller graph is a slice of a larger one
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,28 @@ from raymat.data.crystals import CrystalSet, offsets_of, ranges
 from raymat.features.pair_search import SEARCH_PACKAGES
 from raymat.features.table import FeatureTable, TableConfig
 
+Ties = Literal["surroundings", "index"]
+
 
 class NeighborConfig(TableConfig):
-    """Which neighbors are kept."""
+    """Which neighbors are kept.
+
+    Attributes:
+        cutoff: Å.
+        max_neighbors: places of an atom.
+        ties: what decides among equally distant neighbors. "surroundings": their element and their
+            own neighbors, so that a crystal may be written in any way (see `shells`). "index":
+            their place in the list of atoms, as for the public checkpoints of CGCNN.
+    """
 
     kind: ClassVar[str] = "neighbors"
+    version: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = SEARCH_PACKAGES
     smaller: ClassVar[str] = "lower model.max_neighbors"
 
     cutoff: float = Field(8.0, gt=0.0, le=15.0)  # Å
     max_neighbors: int = Field(12, ge=1, le=256)
+    ties: Ties = "surroundings"
 
     @classmethod
     def table_class(cls) -> "type[NeighborTable]":
@@ -45,18 +57,20 @@ class NeighborConfig(TableConfig):
         return concatenate_tables(tables)
 
     def holds(self, other: TableConfig) -> bool:
-        """Say whether it reaches as far and keeps as many."""
+        """Say whether it reaches as far, keeps as many and decides ties alike."""
         return (
             isinstance(other, NeighborConfig)
+            and self.ties == other.ties
             and self.cutoff >= other.cutoff
             and self.max_neighbors >= other.max_neighbors
         )
 
     def union(self, other: TableConfig) -> "NeighborConfig | None":
         """Give the smallest configuration that holds both."""
-        if not isinstance(other, NeighborConfig):
+        if not isinstance(other, NeighborConfig) or self.ties != other.ties:
             return None
         return NeighborConfig(
+            ties=self.ties,
             cutoff=max(self.cutoff, other.cutoff),
             max_neighbors=max(self.max_neighbors, other.max_neighbors),
         )
@@ -116,11 +130,17 @@ class NeighborTable(FeatureTable):
             n_ambiguous=self.n_ambiguous[rows],
         )
 
+    def count_isolated(self, cutoff: float) -> NDArray[np.int64]:
+        """Count (n_crystals,) the atoms without any neighbor within a cutoff (Å), up to its own."""
+        is_alone = self.distances.min(axis=1) > np.float32(cutoff)
+        return np.diff(offsets_of(is_alone)[self.offsets])
+
     def facts(self) -> dict[str, Any]:
-        """Give what a run says of its graphs: size, and sites that a tie makes ambiguous."""
+        """Give what a run says of its graphs: size, sites that stand alone or have ties."""
         return {
             **super().facts(),
             "n_atoms": len(self.atomic_numbers),
+            "isolated_sites": int(self.count_isolated(self.config.cutoff).sum()),
             "ambiguous_sites": int(self.n_ambiguous.sum()),
             "ambiguous_crystals": int((self.n_ambiguous > 0).sum()),
         }
@@ -128,8 +148,10 @@ class NeighborTable(FeatureTable):
     def line(self) -> str:
         """Give one line for people on the graphs."""
         tied = int((self.n_ambiguous > 0).sum())
+        n_isolated = int(self.count_isolated(self.config.cutoff).sum())
+        isolated = f" ({n_isolated:,} without any)" if n_isolated else ""
         ties = f"; {tied:,} crystals have tied neighbors at the cut" if tied else ""
         return (
             f"graphs: {self.config.max_neighbors} neighbors within {self.config.cutoff:g} Å of"
-            f" {len(self.atomic_numbers):,} atoms, {self.nbytes / 1e6:.3g} MB{ties}"
+            f" {len(self.atomic_numbers):,} atoms{isolated}, {self.nbytes / 1e6:.3g} MB{ties}"
         )

@@ -2,7 +2,9 @@
 
 Order, and with it the choice among equally distant neighbors, is canonical (see `shells`). The
 reference code of Xie & Grossman (Phys. Rev. Lett. 2018, 120, 145301) leaves ties to the neighbor
-library; where a shell mixes elements, another version of it then gives another prediction.
+library; where a shell mixes elements, another version of it then gives another prediction. For
+their checkpoints there is an order by index alone (`NeighborConfig.ties`), which like theirs
+depends on how a crystal is written.
 
 The search for pairs (see `pair_search`) runs first with a radius that the density suggests. An
 atom's result stands if the shell of its last neighbor is closed inside that radius, which proves
@@ -21,6 +23,7 @@ from raymat.features.neighbor_table import NeighborConfig, NeighborTable
 from raymat.features.pair_search import (
     SEARCH_SLACK,
     Cells,
+    Pairs,
     cell_volumes,
     check_cells,
     chunks,
@@ -32,10 +35,18 @@ from raymat.features.shells import (
     Bools,
     Floats,
     Ints,
+    Surroundings,
+    first_ranks,
     group_into_shells,
     order_in_shells,
     reach,
+    refine_ranks,
 )
+
+# Ranks must not depend on the table that is built, so they have a radius of their own: that of the
+# first search for the usual 12 neighbors, whose pairs then serve both.
+_RANKED_NEIGHBORS = 12
+_LARGEST_REACH = 8.0  # Å
 
 
 @dataclass(frozen=True)
@@ -113,11 +124,38 @@ def _count_per_crystal(flags: Bools, offsets: Ints) -> NDArray[np.int32]:
 
 
 def _fill_chunk(cells: Cells, config: NeighborConfig, rows: _Rows) -> None:
+    every = np.arange(len(cells.positions))
     whole = np.full(len(cells.lattices), config.cutoff + SEARCH_SLACK)
     guess = np.minimum(_first_radii(cells, config.max_neighbors), whole)
-    is_done = _search(cells, np.arange(len(cells.positions)), guess, config, rows)
+    if config.ties == "index":
+        pairs, ranks = find_neighbors(cells, every, guess, config.cutoff), None
+    else:
+        reaches = np.minimum(_first_radii(cells, _RANKED_NEIGHBORS), _LARGEST_REACH)
+        guess, farthest = np.maximum(guess, reaches), max(config.cutoff, _LARGEST_REACH)
+        pairs = find_neighbors(cells, every, guess, farthest)
+        ranks = _rank_atoms(cells, pairs, reaches)
+        if farthest > config.cutoff:
+            pairs = pairs.within(config.cutoff)
+    is_done = _fill(cells, every, pairs, guess, ranks=ranks, config=config, rows=rows)
     if not is_done.all():
-        _search(cells, np.flatnonzero(~is_done), whole, config, rows)
+        atoms = np.flatnonzero(~is_done)
+        pairs = find_neighbors(cells, atoms, whole, config.cutoff)
+        _fill(cells, atoms, pairs, whole, ranks=ranks, config=config, rows=rows)
+
+
+def _rank_atoms(cells: Cells, pairs: Pairs, reaches: Floats) -> Ints:
+    """Rank (n_atoms,) atoms by element and surroundings within (n_crystals,) Å.
+
+    Args:
+        cells: the chunk.
+        pairs: all within these distances, and maybe more.
+        reaches: Å.
+    """
+    crystals = cells.crystal_of_atoms()
+    squares = np.square(pairs.distance / reaches[crystals][pairs.atom])
+    weights = np.maximum(1.0 - squares, 0.0) ** 3
+    ranks = first_ranks(crystals, cells.atomic_numbers)
+    return refine_ranks(ranks, crystals, Surroundings(pairs.atom, pairs.neighbor, weights))
 
 
 def _first_radii(cells: Cells, max_neighbors: int) -> Floats:
@@ -132,20 +170,30 @@ def _first_radii(cells: Cells, max_neighbors: int) -> Floats:
     return radii
 
 
-def _search(cells: Cells, atoms: Ints, radii: Floats, config: NeighborConfig, rows: _Rows) -> Bools:
+def _fill(
+    cells: Cells,
+    atoms: Ints,
+    pairs: Pairs,
+    radii: Floats,
+    *,
+    ranks: Ints | None,
+    config: NeighborConfig,
+    rows: _Rows,
+) -> Bools:
     """Fill the rows of those `atoms` whose result is proven; say which atoms are.
 
     Args:
         cells: the chunk.
-        atoms: rows of the atoms to search around, rising.
-        radii: (n_crystals,) Å.
+        atoms: rows of the atoms that were searched around, rising.
+        pairs: what was found, within the cutoff.
+        radii: (n_crystals,) Å, how far was searched.
+        ranks: (n_atoms,) of all atoms; None for an order by index.
         config: cutoff and cap.
         rows: where results go.
 
     Returns:
         (n_atoms,): False where a wider search is needed, and for atoms not asked for.
     """
-    pairs = find_neighbors(cells, atoms, radii, config.cutoff)
     shells = group_into_shells(pairs.atom, pairs.distance, len(cells.positions))
     reached = reach(shells, config.max_neighbors)
     # A shell is closed if the next pair, seen or not, is at least one gap away.
@@ -160,8 +208,9 @@ def _search(cells: Cells, atoms: Ints, radii: Floats, config: NeighborConfig, ro
     n_read = reached.ends[done] - shells.atom_starts[done]
     places = ranges(shells.atom_starts[done], n_read)
     nearest = pairs.take(shells.pairs[places])
-    local = nearest.local_neighbors(cells)
-    order = order_in_shells(shells.shell[places], local, nearest.given_images(cells))
+    local, image = nearest.local_neighbors(cells), nearest.given_images(cells)
+    rank = None if ranks is None else ranks[nearest.neighbor]
+    order = order_in_shells(shells.shell[places], local, image, rank=rank)
     n_kept = np.minimum(n_read, config.max_neighbors)
     kept = order[ranges(np.cumsum(n_read) - n_read, n_kept)]
     cell = np.repeat(done, n_kept), ranges(np.zeros_like(n_kept), n_kept)

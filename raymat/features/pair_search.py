@@ -8,8 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.lattices import (
+    cell_problem,
+    cells_to_look_at,
+    find_pairs_within,
+    needs_wide_boxes,
+    reduce_lattices,
+    wrap,
+)
 from raymat.errors import DataError
 from raymat.features.shells import SHELL_GAP, Floats, Ints
 
@@ -27,16 +36,24 @@ class Cells:
     """A chunk of crystals with coordinates wrapped into the cell; rows count inside the chunk.
 
     Attributes:
-        lattices: (n_crystals, 3, 3) Å.
+        lattices: (n_crystals, 3, 3) Å; of a sheared cell, the reduced one.
+        bases: (n_crystals, 3, 3) whole numbers: their vectors in terms of the given ones.
         offsets: (n_crystals + 1,) first atom.
+        atomic_numbers: (n_atoms,).
         positions: (n_atoms, 3) Å.
         shifts: (n_atoms, 3) whole cells between the given and the wrapped position.
     """
 
     lattices: Floats
+    bases: Floats
     offsets: Ints
+    atomic_numbers: NDArray[np.uint8]
     positions: Floats
     shifts: Ints
+
+    def crystal_of_atoms(self) -> Ints:
+        """(n_atoms,) crystal of each atom."""
+        return np.repeat(np.arange(len(self.lattices)), np.diff(self.offsets))
 
     def first_atoms(self) -> Ints:
         """(n_atoms,) row of the first atom in the same crystal."""
@@ -63,6 +80,10 @@ class Pairs:
         """Give the pairs of these row numbers, in this order."""
         return Pairs(self.atom[rows], self.neighbor[rows], self.image[rows], self.distance[rows])
 
+    def within(self, cutoff: float) -> "Pairs":
+        """Give the pairs whose distance, rounded to float32 as it is stored, is in the cutoff."""
+        return self.take(np.flatnonzero(self.distance.astype(np.float32) <= np.float32(cutoff)))
+
     def local_neighbors(self, cells: Cells) -> Ints:
         """(n,) index of the neighbor inside its crystal."""
         local: Ints = self.neighbor - cells.first_atoms()[self.atom]
@@ -72,7 +93,11 @@ class Pairs:
         """(n, 3) cells between the positions as they were given, not as they were wrapped."""
         image = np.rint(self.image).astype(np.int64)
         shifted: Ints = image + cells.shifts[self.atom] - cells.shifts[self.neighbor]
-        return shifted
+        if np.array_equal(cells.bases, np.broadcast_to(np.eye(3), cells.bases.shape)):
+            return shifted
+        bases = np.rint(cells.bases).astype(np.int64)[cells.crystal_of_atoms()[self.atom]]
+        given: Ints = np.einsum("ni,nij->nj", shifted, bases)
+        return given
 
 
 def cell_volumes(lattices: Floats) -> Floats:
@@ -86,8 +111,8 @@ def check_cells(crystals: CrystalSet) -> None:
     """Check that every crystal can be searched.
 
     Raises:
-        DataError: a crystal has more than 65535 sites, a cell without volume, or values that are
-            not finite.
+        DataError: a crystal has more than 65535 sites, a cell without volume, values that are not
+            finite, or is larger or denser than any crystal (see `cell_problem`).
     """
 
     def refuse(row: int, found: str) -> DataError:
@@ -102,6 +127,11 @@ def check_cells(crystals: CrystalSet) -> None:
         row = crystals.row_of(int(atom))
         found = crystals.frac_coords[atom].tolist()
         raise refuse(row, f"site {atom - crystals.offsets[row]} has coordinates {found}")
+    for row in cells_to_look_at(crystals.lattices, crystals.n_sites).tolist():
+        crystal = crystals[row]
+        problem = cell_problem(crystal.lattice, crystal.frac_coords)
+        if problem:
+            raise refuse(row, problem)
 
 
 def chunks(offsets: Ints) -> Iterator[tuple[int, int]]:
@@ -118,13 +148,16 @@ def cut_cells(crystals: CrystalSet, first: int, last: int) -> Cells:
     """Cut out a chunk; wrapped, because the search walks every cell between the given positions."""
     offsets = crystals.offsets[first : last + 1]
     given = crystals.frac_coords[offsets[0] : offsets[-1]].astype(np.float64)
-    lattices = np.ascontiguousarray(crystals.lattices[first:last], dtype=np.float64)
-    shifts = np.floor(given)
-    of_atom = np.repeat(lattices, np.diff(offsets), axis=0)
+    lattices, bases = reduce_lattices(crystals.lattices[first:last])
+    n_sites = np.diff(offsets)
+    is_reduced = not np.array_equal(bases, np.broadcast_to(np.eye(3), bases.shape))
+    inside, shifts = wrap(given, np.repeat(bases, n_sites, axis=0) if is_reduced else np.eye(3))
     return Cells(
         lattices=lattices,
+        bases=bases,
         offsets=offsets - offsets[0],
-        positions=np.einsum("ai,aij->aj", given - shifts, of_atom),
+        atomic_numbers=crystals.atomic_numbers[offsets[0] : offsets[-1]],
+        positions=np.einsum("ai,aij->aj", inside, np.repeat(lattices, n_sites, axis=0)),
         shifts=shifts.astype(np.int64),
     )
 
@@ -149,20 +182,18 @@ def find_neighbors(cells: Cells, atoms: Ints, radii: Floats, cutoff: float) -> P
 
 def find_pairs(cells: Cells, atoms: Ints, radii: Floats) -> Pairs:
     """Find all pairs within the radii, each atom with itself among them."""
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
-    periodic = np.ones(3, dtype=np.int64)
     centers = cells.positions[atoms]
     bounds = np.searchsorted(atoms, cells.offsets)
     crystals = np.flatnonzero(np.diff(bounds))
     firsts, cuts, lengths = cells.offsets.tolist(), bounds.tolist(), radii.tolist()
+    is_wide = needs_wide_boxes(cells.lattices, radii).tolist()
     found = [
-        find_points_in_spheres(
+        find_pairs_within(
             cells.positions[firsts[k] : firsts[k + 1]],
             centers[cuts[k] : cuts[k + 1]],
             lengths[k],
-            periodic,
             cells.lattices[k],
+            is_wide=is_wide[k],
         )
         for k in crystals.tolist()
     ]

@@ -1,8 +1,16 @@
 """Canonical order of neighbors: shells of equal distance, and a fixed order inside each.
 
-Sorted distances are chained into shells by gaps below 1e-4 Å; inside a shell neighbors stand by
-(neighbor index, image a, b, c). So the choice among equally distant neighbors does not depend on
-the order in which a search met them, nor on noise in the last digits.
+Sorted distances are chained into shells by gaps below 1e-4 Å. Inside a shell neighbors stand by
+what does not depend on how a crystal is written: by element, then by the rank of their own
+surroundings (see `refine_ranks`), and only then by (neighbor index, image a, b, c). So neither the
+order in which a search met equally distant neighbors nor the last digits matter, and where a list
+of neighbors ends inside a shell, neither do the order of the atoms in a file, the origin or the
+choice of the cell.
+
+Atoms of one rank have equally many neighbors of every rank at every distance within the reach of
+the ranks, so a network that passes messages by distance cannot tell them apart, whichever of them
+the index picks. Not decided are atoms that differ in nothing but angles, in what lies beyond that
+reach and has no part in any chain of neighbors, or in distances by less than the gap of a shell.
 """
 
 from dataclasses import dataclass
@@ -18,6 +26,8 @@ SHELL_GAP = 1e-4  # Å
 _TICKS_PER_ANGSTROM = 1e12
 _TICK_BITS = 44  # holds 17.5 Å
 _GAP_TICKS = round(SHELL_GAP * _TICKS_PER_ANGSTROM)
+_SUM_GAP = 1e-4  # of sums over some 20 neighbors; coordinates in float32 move them by 1e-6
+_GOLDEN_RATIO = 0.5 * (1 + np.sqrt(5.0))  # its multiples are spread evenly between whole numbers
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -93,15 +103,17 @@ def reach(shells: Shells, max_neighbors: int) -> Reach:
     return Reach(ends=ends, outermost=outermost, is_ambiguous=ends - starts > max_neighbors)
 
 
-def order_in_shells(shell: Ints, neighbor: Ints, image: Ints) -> Ints:
-    """Give the order by (shell, neighbor index, image a, b, c).
+def order_in_shells(shell: Ints, neighbor: Ints, image: Ints, *, rank: Ints | None = None) -> Ints:
+    """Give the order by (shell, rank, neighbor index, image a, b, c).
 
     Args:
         shell: (n,) number of the shell.
         neighbor: (n,) index of the neighbor in its crystal.
         image: (n, 3) lattice vectors from the given position of the neighbor.
+        rank: (n,) rank of the neighbor, by element and surroundings; None for an order without
+            it.
     """
-    columns = [shell, neighbor, *image.T]
+    columns = [shell, *([] if rank is None else [rank]), neighbor, *image.T]
     if len(shell) == 0:
         return np.zeros(0, dtype=np.int64)
     columns = [column - column.min() for column in columns]
@@ -112,3 +124,57 @@ def order_in_shells(shell: Ints, neighbor: Ints, image: Ints) -> Ints:
     for column, width in zip(columns[1:], widths[1:], strict=True):
         keys = (keys << width) | column
     return np.argsort(keys)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The pairs of atoms that ranks look at: all within a radius of some crystals' atoms.
+
+    Attributes:
+        atom, neighbor: (n_pairs,) rows of atoms.
+        weights: (n_pairs,) what a neighbor counts, falling smoothly from 1 to 0 at the radius.
+    """
+
+    atom: Ints
+    neighbor: Ints
+    weights: Floats
+
+
+def first_ranks(crystal: Ints, atomic_numbers: NDArray[np.uint8]) -> Ints:
+    """Rank atoms by (crystal, element): (n_atoms,) whole numbers from 0, without gaps."""
+    keys = crystal * 256 + atomic_numbers
+    ranks: Ints = np.unique(keys, return_inverse=True)[1]
+    return ranks
+
+
+def refine_ranks(ranks: Ints, crystals: Ints, surroundings: Surroundings) -> Ints:
+    r"""Rank atoms by their surroundings, and those by the ranks in them, until nothing changes.
+
+    .. math:: f_i = \sum_j \omega(r_j) \, (1 - d_{ij}^2 / R^2)^3
+
+    over the neighbors j of atom i within a radius R, with a number :math:`\omega` between 1 and 2
+    for each rank r in a crystal. Atoms of one rank are ranked anew by f, which is smooth in all
+    distances; values that gaps below 1e-4 chain together stay one rank. This is the refinement of
+    Weisfeiler and Leman with distances, which tells as much apart as networks that pass messages.
+
+    Args:
+        ranks: (n_atoms,) as `first_ranks` gives them.
+        crystals: (n_atoms,) crystal of each atom, rising.
+        surroundings: the pairs.
+    """
+    starts = np.searchsorted(crystals, crystals)  # first atom of the same crystal
+    firsts = np.unique(starts)
+    while True:
+        # Counted from the crystal's lowest, a rank is the same whatever stands beside the crystal.
+        lowest = np.minimum.reduceat(ranks, firsts)[np.searchsorted(firsts, starts)]
+        values = 1.0 + (ranks - lowest + 1) * _GOLDEN_RATIO % 1.0
+        weights = values[surroundings.neighbor] * surroundings.weights
+        sums = np.bincount(surroundings.atom, weights=weights, minlength=len(ranks))
+        order = np.lexsort((sums, ranks))
+        is_first = np.diff(ranks[order], prepend=-1) != 0
+        is_first |= np.diff(sums[order], prepend=0.0) >= _SUM_GAP
+        finer = np.empty_like(ranks)
+        finer[order] = np.cumsum(is_first) - 1
+        if finer.max(initial=0) == ranks.max(initial=0):
+            return finer
+        ranks = finer

@@ -10,6 +10,7 @@ coefficients c are averaged over the sites, then combined into
 Features stand in DScribe's order: pairs Z1 <= Z2 ascending, in a pair l, in an l n, then n'.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,10 +23,16 @@ from raymat.data.composition import SYMBOLS
 from raymat.data.crystals import CrystalSet
 from raymat.errors import DataError
 from raymat.features.descriptor_table import DescriptorBatch, DescriptorTable
+from raymat.features.graph_view import lone_atoms_text
+from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.pair_search import check_cells
 from raymat.features.soap_vectors import SoapVectors
 from raymat.features.table import TableConfig
 from raymat.features.unknown_elements import elements_by_row, name_elements
+
+# DScribe's own: the Gaussian of an atom has decayed to this where its search for neighbors ends.
+DECAY = 1e-3
+FARTHEST = 15.0  # Å; an atom that far from all others stands alone
 
 
 class SoapFields(Config):
@@ -75,6 +82,11 @@ class SoapConfig(SoapFields, TableConfig):
     packages: ClassVar[tuple[str, ...]] = ("dscribe",)
 
     species: tuple[int, ...]
+
+    @property
+    def reach(self) -> float:
+        """How far an atom can stand and still add to the vector, in Å: DScribe's search."""
+        return self.r_cut + self.sigma * float(np.sqrt(-2.0 * np.log(DECAY)))
 
     @property
     def n_features(self) -> int:
@@ -182,10 +194,16 @@ class SoapView:
         return elements_by_row(crystals, _is_unknown(crystals, self.config))
 
     def unusable(self, crystals: CrystalSet, table: DescriptorTable) -> dict[int, str]:
-        """Give the rows with an element that the descriptor was not made for, with its name."""
+        """Give the rows with an atom that stands alone, or with an element that is not known."""
         del table
         unknown = self.unknown_elements(crystals)
-        return {row: self._reason(elements) for row, elements in unknown.items()}
+        found = dict(_lone_atoms(crystals, round(min(self.config.reach, FARTHEST), 2)))
+        return found | {row: self._reason(elements) for row, elements in unknown.items()}
+
+    def doubtful(self, crystals: CrystalSet, table: DescriptorTable) -> dict[int, str]:
+        """Give no row; see `unusable`."""
+        del crystals, table
+        return {}
 
     def _reason(self, elements: tuple[int, ...]) -> str:
         verb = "is" if len(elements) == 1 else "are"
@@ -200,6 +218,20 @@ def count_elements(crystals: CrystalSet) -> NDArray[np.int64]:
     owners = np.repeat(np.arange(len(crystals)), crystals.n_sites)
     owned = np.unique(owners * 256 + crystals.atomic_numbers) // 256
     return np.bincount(owned, minlength=len(crystals))
+
+
+def _lone_atoms(crystals: CrystalSet, cutoff: float) -> Iterator[tuple[int, str]]:
+    """Give the rows of crystals with atoms that have no neighbor within a cutoff (Å), and why."""
+    # An atom's own image stands at the end of every lattice vector.
+    shortest = np.linalg.norm(crystals.lattices, axis=2).min(axis=1)
+    rows = np.flatnonzero(shortest > cutoff)
+    nearest = NeighborConfig(cutoff=cutoff, max_neighbors=1, ties="index").build(
+        crystals.take(rows)
+    )
+    lone = nearest.count_isolated(cutoff)
+    for found in np.flatnonzero(lone):
+        text = lone_atoms_text(int(lone[found]), int(nearest.n_sites[found]), cutoff)
+        yield int(rows[found]), text
 
 
 def _is_unknown(crystals: CrystalSet, config: SoapConfig) -> NDArray[np.bool_]:

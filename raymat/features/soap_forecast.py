@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.lattices import reduce_lattices
 from raymat.errors import ConfigError
 from raymat.features.pair_search import check_cells
 from raymat.features.soap import SoapConfig, count_elements
 from raymat.features.table import COPIES
 
-# DScribe's own: the Gaussian of an atom has decayed to this where its search for neighbors ends.
-_DECAY = 1e-3
 _GRID = 100  # points of DScribe's integration along r, for polynomial radial functions
 
 Floats = NDArray[np.float64]
@@ -144,10 +143,10 @@ def _bytes_per_atom(config: SoapConfig) -> int:
 
 def count_images(config: SoapConfig, lattices: Floats) -> Floats:
     """(n_crystals,) cells in the block that DScribe repeats to cover its search for neighbors."""
-    reach = config.r_cut + config.sigma * np.sqrt(-2.0 * np.log(_DECAY))
+    lattices, _ = reduce_lattices(lattices)
     a, b, c = lattices[:, 0], lattices[:, 1], lattices[:, 2]
     faces = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
     volumes = np.abs(np.einsum("ij,ij->i", a, faces[:, 0]))
     heights = volumes[:, None] / np.linalg.norm(faces, axis=2)
-    images: Floats = np.prod(2.0 * np.ceil(reach / heights) + 1.0, axis=1)
+    images: Floats = np.prod(2.0 * np.ceil(config.reach / heights) + 1.0, axis=1)
     return images

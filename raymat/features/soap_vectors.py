@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.data.crystals import Crystal, ranges
+from raymat.data.lattices import reduce_lattices, wrap
 from raymat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,11 +73,10 @@ class _Calculator:
 
         # DScribe repeats the cell as often as is right for atoms inside it: an atom given outside
         # would miss neighbors without a word. Rounding can make 1 of a tiny negative number.
-        inside = crystal.frac_coords - np.floor(crystal.frac_coords)
+        (lattice,), (basis,) = reduce_lattices(crystal.lattice[None])
+        inside, _ = wrap(crystal.frac_coords, basis)
         inside[inside >= 1.0] = 0.0
-        atoms = Atoms(
-            numbers=labels, cell=crystal.lattice, positions=inside @ crystal.lattice, pbc=True
-        )
+        atoms = Atoms(numbers=labels, cell=lattice, positions=inside @ lattice, pbc=True)
         vector: NDArray[np.float64] = self._soap.create(atoms)
         return vector
 

@@ -161,3 +161,6 @@ class FeatureView(Protocol):
 
     def unusable(self, crystals: CrystalSet, table: Any) -> dict[int, str]:
         """Give the rows that the model cannot take, each with the reason."""
+
+    def doubtful(self, crystals: CrystalSet, table: Any) -> dict[int, str]:
+        """Give the rows that the model takes, but was not made for, each with the reason."""

@@ -20,11 +20,13 @@ class UsableFeatures:
         rows: of these crystals, ascending.
         features: of them alone.
         unusable: row of every other crystal -> why it cannot be read.
+        doubtful: row of a crystal that is read, but that a model was not made for -> why.
     """
 
     rows: NDArray[np.int64]
     features: FeatureStore
     unusable: dict[int, str]
+    doubtful: dict[int, str]
 
 
 def usable_features(
@@ -42,13 +44,18 @@ def usable_features(
     """
     tables: dict[TableConfig, FeatureTable] = {}
     unusable: dict[int, str] = {}
+    doubtful: dict[int, str] = {}
     for view in dict.fromkeys(views):
         config = view.table_config
         if config not in tables:
             tables[config] = find_or_build(crystals, config, cache=cache)
         unusable |= view.unusable(crystals, tables[config])
+        doubtful |= view.doubtful(crystals, tables[config])
+    doubtful = {row: reason for row, reason in doubtful.items() if row not in unusable}
     rows = np.setdiff1d(np.arange(len(crystals)), list(unusable)).astype(np.int64)
     if not unusable:
-        return UsableFeatures(rows, FeatureStore(crystals, tuple(tables.values()), cache), {})
+        store = FeatureStore(crystals, tuple(tables.values()), cache)
+        return UsableFeatures(rows, store, {}, doubtful)
     kept = tuple(table.take(rows) for table in tables.values())
-    return UsableFeatures(rows, FeatureStore(crystals.take(rows), kept, cache), unusable)
+    store = FeatureStore(crystals.take(rows), kept, cache)
+    return UsableFeatures(rows, store, unusable, doubtful)

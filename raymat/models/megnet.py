@@ -270,7 +270,7 @@ def _graph(config: MEGNetConfig) -> GraphView:
         cutoff=config.cutoff,
         max_neighbors=None,
         max_atomic_number=MAX_ATOMIC_NUMBER,
-        needs_edges=True,
+        takes_lone_atoms=True,  # as the authors' code; see GraphLayer
     )
 
 

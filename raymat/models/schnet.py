@@ -142,8 +142,8 @@ class Interaction(nn.Module):
 class SchNet(CrystalModel[CrystalGraph]):
     """SchNet with the atoms' values averaged over the crystal, so that a supercell has the same.
 
-    Where no atom has a neighbor the prediction comes from the elements alone. Unlike in the
-    authors' code the last layer does not start at zero, so every layer learns from the first step.
+    Unlike in the authors' code the last layer does not start at zero, so every layer learns from
+    the first step.
     """
 
     def __init__(self, config: SchNetConfig, output: Output) -> None:

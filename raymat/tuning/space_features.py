@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from raymat.data.crystals import CrystalSet
+from raymat.features.graph_view import GraphView
 from raymat.features.table import FeatureTable, FeatureView, TableConfig
 from raymat.models import load_spec
 from raymat.tuning.search_space import SearchSpace
@@ -64,9 +65,10 @@ def _unusable(
     views: Iterable[FeatureView], crystals: CrystalSet, tables: Iterable[FeatureTable]
 ) -> dict[int, str]:
     found: dict[int, str] = {}
-    for view in views:
+    for view in dict.fromkeys(views):
         table = next((t for t in tables if t.config.holds(view.table_config)), None)
-        if table is not None:
+        # A descriptor's view looks at the crystals alone, also where no table is built yet.
+        if table is not None or not isinstance(view, GraphView):
             found |= view.unusable(crystals, table)
     return found
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from made_ensembles import Made, make_ensemble, write_sixty
 from raymat.cli import main
 from raymat.cli.outputs import source_stem
 from raymat.cli.predict import prediction_table, score_against_data
-from raymat.data.crystals import CrystalSet
+from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.scaling import TargetScaling
 from raymat.data.writers import write_crystals
 from raymat.ensembles.stored import load_ensemble
@@ -153,6 +154,25 @@ def test_unusable_rows_are_listed_and_limited(
     n_rejected = len(pd.read_csv(tmp_path / "tiny-predictions-rejected.csv"))
     assert n_rejected > 0
     assert len(pd.read_parquet("tiny-predictions.parquet")) == 4 - n_rejected
+
+
+@pytest.mark.parametrize("pad", ["mask", "reference"])
+def test_an_atom_without_neighbors_is_rejected_or_a_warning(
+    model: TrainedModel, tiny_crystals: CrystalSet, capsys: pytest.CaptureFixture[str], pad: str
+) -> None:
+    config = model.config.model_copy(update={"pad": pad})
+    save_model(replace(model, config=config), Path("padded"))
+    lone = Crystal("lone", np.eye(3) * 100.0, np.array([14], np.uint8), np.zeros((1, 3)))
+    structures = [*(tiny_crystals[k] for k in range(4)), lone]
+    write_crystals(CrystalSet.from_crystals(structures), Path("some.parquet"))
+    assert main.run(["predict", "--model", "padded", "some.parquet", "--max-rejected", "0.5"]) == 0
+    rejected = pd.read_csv("some-predictions-rejected.csv")
+    if pad == "mask":
+        assert rejected.to_numpy().tolist() == [["lone", "no atom has a neighbor within 8 Å"]]
+        return
+    assert len(rejected) == 0
+    told = "1 crystals have atoms without neighbors (the first: lone: no atom has a neighbor within"
+    assert told in capsys.readouterr().err
 
 
 def test_an_element_the_model_was_not_made_for_is_an_error(

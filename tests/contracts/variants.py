@@ -18,7 +18,7 @@ from raymat.training.loops import training_config
 from raymat.tuning.trial_config import TrialConfig
 
 # Of every crystal in the contracts; what a configuration leaves to the data is settled by these.
-ELEMENTS = (8, 11, 14, 17, 19, 22, 29, 38, 54, 55)
+ELEMENTS = (3, 8, 11, 14, 17, 19, 22, 28, 29, 38, 54, 55)
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Variant:
     def is_capped(self) -> bool:
         """Whether its graphs keep the nearest neighbors only, which may cut through a shell."""
         return "max_neighbors" in self.spec.config.model_fields
+
+    @property
+    def ties_by_index(self) -> bool:
+        """Whether it chooses among equally distant neighbors by index, as the authors' graphs."""
+        return self.changes.get("pad") == "reference"
 
     @property
     def config(self) -> Config:
@@ -112,6 +117,10 @@ class Variant:
     def unusable(self, crystals: CrystalSet | Crystal) -> dict[int, str]:
         crystals = one(crystals) if isinstance(crystals, Crystal) else crystals
         return self.view.unusable(crystals, self.table(crystals))
+
+    def doubtful(self, crystals: CrystalSet | Crystal) -> dict[int, str]:
+        crystals = one(crystals) if isinstance(crystals, Crystal) else crystals
+        return self.view.doubtful(crystals, self.table(crystals))
 
 
 def variants() -> list[Variant]:

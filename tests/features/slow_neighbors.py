@@ -1,6 +1,6 @@
 """Two slow neighbor searches that share no code with the fast one but the written rule."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -35,25 +35,54 @@ def enumerated_neighbors(crystal: Crystal, cutoff: float):
     return found
 
 
-def canonical(neighbors):
-    """Sort one atom's neighbors as science demands; give shells."""
+def ranks_of(crystal: Crystal):
+    """Rank atoms by element, by what surrounds them and by the ranks of what surrounds them."""
+    numbers = crystal.atomic_numbers.tolist()
+    volume = abs(np.linalg.det(crystal.lattice)) / len(numbers)
+    radius = min((0.75 / np.pi * 22.4 * volume) ** (1 / 3), 8.0)
+    around = enumerated_neighbors(crystal, radius)
+    keys = [(z,) for z in numbers]
+    while True:
+        ranks = [sorted(set(keys)).index(key) for key in keys]
+        number = [1 + (r + 1) * (1 + 5**0.5) / 2 % 1 for r in ranks]
+        sums = [
+            sum(number[j] * max(1 - (d / radius) ** 2, 0) ** 3 for d, j, *_ in of) for of in around
+        ]
+        keys = []
+        for rank, total in zip(ranks, sums, strict=True):
+            alike = sorted(s for r, s in zip(ranks, sums, strict=True) if r == rank)
+            steps = [b - a >= GAP for a, b in pairwise(alike)]
+            keys.append((rank, sum(steps[: alike.index(total)])))
+        if len(set(keys)) == len(set(ranks)):
+            return ranks
+
+
+def canonical(neighbors, ranks=None):
+    """Sort one atom's neighbors as science demands, without ranks by index; give shells."""
     shells, last = [], -np.inf
     for neighbor in sorted(neighbors):
         if neighbor[0] - last >= GAP:
             shells.append([])
         shells[-1].append(neighbor)
         last = neighbor[0]
-    return [sorted(shell, key=lambda n: n[1:]) for shell in shells]
+    return [sorted(shell, key=lambda n: (ranks[n[1]] if ranks else 0, *n[1:])) for shell in shells]
 
 
-def slow_rows(crystal: Crystal, cutoff: float, max_neighbors: int, search=enumerated_neighbors):
+def slow_rows(
+    crystal: Crystal,
+    cutoff: float,
+    max_neighbors: int,
+    search=enumerated_neighbors,
+    ties="surroundings",
+):
     """Indices, distances and number of ambiguous sites as the table holds them."""
     n_sites = len(crystal.atomic_numbers)
     indices = np.zeros((n_sites, max_neighbors), dtype=np.uint16)
     distances = np.full((n_sites, max_neighbors), np.inf, dtype=np.float32)
     n_ambiguous = 0
+    ranks = ranks_of(crystal) if ties == "surroundings" else None
     for i, neighbors in enumerate(search(crystal, cutoff)):
-        shells = canonical(neighbors)
+        shells = canonical(neighbors, ranks)
         row = [n for shell in shells for n in shell][:max_neighbors]
         indices[i, : len(row)] = [n[1] for n in row]
         distances[i, : len(row)] = [n[0] for n in row]

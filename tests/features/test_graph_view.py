@@ -6,12 +6,14 @@ import torch
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.features.edge_table import EdgeConfig
-from raymat.features.graph_view import GraphView, nearest_distances
+from raymat.features.graph_view import GraphView
 from raymat.features.neighbor_table import NeighborConfig
 from raymat.features.table import FeatureTable
 
-CAPPED = GraphView(cutoff=4.0, max_neighbors=12, max_atomic_number=94, needs_edges=True)
-ALL_NEIGHBORS = GraphView(cutoff=4.0, max_neighbors=None, max_atomic_number=94, needs_edges=True)
+CAPPED = GraphView(cutoff=4.0, max_neighbors=12, max_atomic_number=94, takes_lone_atoms=True)
+ALL_NEIGHBORS = GraphView(
+    cutoff=4.0, max_neighbors=None, max_atomic_number=94, takes_lone_atoms=True
+)
 VIEWS = [pytest.param(CAPPED, id="capped"), pytest.param(ALL_NEIGHBORS, id="all neighbors")]
 
 
@@ -73,11 +75,28 @@ def test_nothing_is_unusable(view, tiny_crystals):
 
 
 @pytest.mark.parametrize("max_neighbors", [12, None])
-def test_a_model_that_can_do_without_edges(crystals, max_neighbors):
-    view = GraphView(cutoff=4.0, max_neighbors=max_neighbors)
-    assert view.unusable(crystals, table_of(view, crystals)) == {}
-    graph = view.batch(table_of(view, crystals), np.array([1, 5]))
-    assert (graph.n_atoms, graph.edge_index.shape) == (2, (2, 0))
+def test_an_atom_without_a_neighbor(crystals, max_neighbors):
+    """A model refuses the crystal, or takes it with a warning unless all of its atoms are alone."""
+    strict = GraphView(cutoff=4.0, max_neighbors=max_neighbors)
+    lenient = GraphView(cutoff=4.0, max_neighbors=max_neighbors, takes_lone_atoms=True)
+    table = table_of(strict, crystals)
+    all_alone = dict.fromkeys((1, 5), "no atom has a neighbor within 4 Å")
+    one_alone = {6: "1 of 3 atoms has no neighbor within 4 Å"}
+    assert strict.unusable(crystals, table) == all_alone | one_alone
+    assert strict.doubtful(crystals, table) == {}
+    assert lenient.unusable(crystals, table) == all_alone
+    assert lenient.doubtful(crystals, table) == one_alone
+    assert "(3 without any)" in table.line()
+    assert table.facts()["isolated_sites"] == 3
+
+
+def test_reference_padding_takes_every_crystal_with_a_warning(crystals):
+    padded = GraphView(cutoff=4.0, max_neighbors=12, pad="reference")
+    table = table_of(padded, crystals)
+    assert padded.unusable(crystals, table) == {}
+    assert set(padded.doubtful(crystals, table)) == {1, 5, 6}
+    graph = padded.batch(table, np.array([1, 5]))
+    assert graph.edge_index.tolist() == [[0] * 12 + [1] * 12] * 2
 
 
 @pytest.mark.parametrize(
@@ -104,17 +123,10 @@ def test_a_neighbor_at_the_cutoff_is_one(view):
     assert set(view.unusable(crystals, table_of(view, crystals))) == {1}
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_nearest_distances(view, crystals):
-    found = nearest_distances(table_of(view, crystals))
-    expected = [2.82, np.inf, 1.9525, 2.5, 3.35, np.inf, 2.0]
-    assert found == pytest.approx(expected, abs=1e-5)
-
-
-def test_nearest_distance_of_no_crystal():
+def test_no_crystal():
     empty = CrystalSet.from_crystals([])
     for view in (CAPPED, ALL_NEIGHBORS):
-        assert nearest_distances(table_of(view, empty)).shape == (0,)
+        assert table_of(view, empty).count_isolated(4.0).shape == (0,)
         assert view.unusable(empty, table_of(view, empty)) == {}
 
 
@@ -145,5 +157,25 @@ def test_all_neighbors_are_those_of_a_cap_that_cuts_nothing(tiny_crystals):
     few = capped.batch(table_of(capped, tiny_crystals), rows)
     every = ALL_NEIGHBORS.batch(table_of(ALL_NEIGHBORS, tiny_crystals), rows)
     for name, tensor in vars(few).items():
-        if isinstance(tensor, torch.Tensor):
+        if isinstance(tensor, torch.Tensor) and name not in ("edge_index", "distances"):
             assert getattr(every, name).tolist() == tensor.tolist(), name
+    edges = [
+        sorted(zip(*g.edge_index.tolist(), g.distances.tolist(), strict=True)) for g in (few, every)
+    ]
+    assert edges[0] == edges[1]  # each atom's in its own order
+
+
+def test_reference_padding_has_graphs_of_its_own(tiny_crystals):
+    """The public checkpoints were trained on neighbors that the index decides among."""
+    padded = GraphView(cutoff=8.0, max_neighbors=12, pad="reference")
+    masked = GraphView(cutoff=8.0, max_neighbors=12)
+    by_index = NeighborConfig(ties="index")
+    assert padded.table_config == by_index
+    assert masked.table_config == NeighborConfig()
+    for view, other in ((padded, masked), (masked, padded)):
+        with pytest.raises(ValueError, match="is smaller than the view"):
+            view.batch(other.table_config.build(tiny_crystals), np.arange(2))
+    assert by_index.union(NeighborConfig(max_neighbors=16)) is None
+    assert by_index.union(NeighborConfig(max_neighbors=16, ties="index")) == NeighborConfig(
+        max_neighbors=16, ties="index"
+    )

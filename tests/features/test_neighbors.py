@@ -107,18 +107,20 @@ def test_equals_slow_search(by, cutoff, max_neighbors):
 
 def test_equals_slow_search_at_200_atoms():
     crystal = random_crystal(np.random.default_rng(7), 200, spread=2)
-    table = table_of(crystal, 5.0, 16)
-    indices, distances, _ = slow_rows(crystal, 5.0, 16, pymatgen_neighbors)
+    config = NeighborConfig(cutoff=5.0, max_neighbors=16, ties="index")
+    table = build_neighbor_table(one(crystal), config)
+    indices, distances, _ = slow_rows(crystal, 5.0, 16, pymatgen_neighbors, ties="index")
     assert np.array_equal(table.indices, indices)
     assert np.allclose(table.distances, distances, rtol=0, atol=FLOAT32_TOLERANCE)
 
 
+@pytest.mark.parametrize("ties", ["surroundings", "index"])
 @pytest.mark.parametrize("max_neighbors", [8, 12])
-def test_tied_shells_equal_slow_search(tiny_crystals, max_neighbors):
-    config = NeighborConfig(cutoff=8.0, max_neighbors=max_neighbors)
+def test_tied_shells_equal_slow_search(tiny_crystals, max_neighbors, ties):
+    config = NeighborConfig(cutoff=8.0, max_neighbors=max_neighbors, ties=ties)
     table = build_neighbor_table(tiny_crystals, config)
     for k in range(len(tiny_crystals)):
-        indices, distances, n_ambiguous = slow_rows(tiny_crystals[k], 8.0, max_neighbors)
+        indices, distances, n_ambiguous = slow_rows(tiny_crystals[k], 8.0, max_neighbors, ties=ties)
         atoms = slice(table.offsets[k], table.offsets[k + 1])
         assert np.array_equal(table.indices[atoms], indices)
         assert np.allclose(table.distances[atoms], distances, rtol=0, atol=FLOAT32_TOLERANCE)
@@ -185,6 +187,9 @@ def test_oxygen_of_strontium_titanate_is_cut_inside_a_mixed_shell(tiny_crystals)
     oxygen = 2
     assert table.n_ambiguous[0] == 4  # O: 2 Ti, then 4 Sr + 8 O; Ti: 6 O, then 8 Sr; Sr: 12 O
     elements = crystal.atomic_numbers[table.indices[oxygen]].tolist()
+    assert elements == [22, 22] + [8] * 8 + [38] * 2  # the lighter element is kept
+    by_index = build_neighbor_table(one(crystal), NeighborConfig(ties="index"))
+    elements = crystal.atomic_numbers[by_index.indices[oxygen]].tolist()
     assert elements == [22, 22] + [38] * 4 + [8] * 6  # the lowest site numbers are kept
     order = np.array([4, 2, 0, 3, 1])
     permuted = Crystal(

@@ -101,7 +101,7 @@ def test_every_change_of_content_misses(tiny_crystals, monkeypatch):
             for name in ("lattices", "offsets", "atomic_numbers", "frac_coords")
         ),
     ]
-    monkeypatch.setattr(NeighborConfig, "version", 2)
+    monkeypatch.setattr(NeighborConfig, "version", NeighborConfig.version + 1)
     keys.append(table_key(tiny_crystals, CONFIG))
     assert len(set(keys)) == len(keys)
 

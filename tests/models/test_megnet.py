@@ -255,7 +255,7 @@ def test_number_of_parameters():
 def test_reads_all_neighbors_of_known_elements():
     view = SPEC.reads(MEGNetConfig(cutoff=4.5))
     assert (view.cutoff, view.max_neighbors, view.max_atomic_number) == (4.5, None, 94)
-    assert view.needs_edges
+    assert view.takes_lone_atoms
 
 
 def test_an_element_beyond_the_table_is_named():

@@ -152,7 +152,7 @@ def test_gaussians_stand_where_the_papers_put_them():
 def test_reads_all_neighbors_of_known_elements():
     view = SPEC.reads(SchNetConfig(cutoff=4.5))
     assert (view.cutoff, view.max_neighbors, view.max_atomic_number) == (4.5, None, 100)
-    assert view.needs_edges is False
+    assert view.takes_lone_atoms is False
 
 
 @pytest.mark.parametrize(
