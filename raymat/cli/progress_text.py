@@ -1,8 +1,11 @@
 """The words and numbers of the progress display."""
 
+from dataclasses import replace
 from typing import Any
 
 from raymat.cli.run_state import RunState, TrialView
+from raymat.properties import find_property
+from raymat.text import plain
 from raymat.tracking.events import Event
 
 
@@ -37,8 +40,11 @@ def say_data(event: Event) -> list[str]:
 
 
 def say_classes(event: Event) -> list[str]:
-    """Give one line on a number that is learned as classes."""
-    threshold = event.get("threshold")
+    """Return one line on a number, or a column of two values, that is learned as classes."""
+    threshold, names = event.get("threshold"), event.get("class_names")
+    if names is not None:
+        line = replace(find_property(event["target"]), names=tuple(names)).say_classes()
+        return [] if line is None else [plain(line)]
     if threshold is None:
         return []
     return [f"classes: 1 for {event['target']} above {threshold:.6g}, 0 at or below it"]

@@ -134,6 +134,7 @@ def _metrics(
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
         "threshold": inputs.threshold,
+        "class_names": inputs.prop.names,
         "winner": {
             "trial": winner.number,
             "seed": winner.seed,

@@ -3,8 +3,9 @@
 A reason reads ``kind: detail``; rows are counted by kind.
 """
 
+import re
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from raymat.data.distances import find_close_atoms
 from raymat.data.raw import RawCrystals
 from raymat.errors import DataError, did_you_mean
-from raymat.properties import Property, find_property
+from raymat.properties import PROPERTIES, ZERO_ONE, Property, find_property
+from raymat.text import plain, quoted
 
 MAX_ATOMIC_NUMBER = 100  # the element features end at Fm
 _MIN_VOLUME = 1e-3  # Å^3; below it rows of the lattice are parallel or zero
 _LARGEST = 1e6  # Å, or fractional; a larger number has lost its digits
 _SHOWN = 60  # characters of an offending value in a message
+_MOST_CLASSES = 12  # different words of a column that are called classes rather than text
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,14 @@ class Checked:
 
     Attributes:
         reasons: (n,) object array of str, "" for a usable row.
-        properties: the properties, the target column as float64 where one was asked for.
+        properties: the properties, the target column as float64 where one was asked for; of two
+            words the first class is 0 and the second 1.
+        prop: the target, a class where the usable rows hold two; None without a target.
     """
 
     reasons: NDArray[np.object_]
     properties: pd.DataFrame
+    prop: Property | None = None
 
     @property
     def usable(self) -> NDArray[np.int64]:
@@ -45,36 +51,31 @@ def check_rows(
     *,
     where: str,
     earlier_ids: Set[str] = frozenset(),
-    is_part: bool = False,
+    prop: Property | None = None,
 ) -> Checked:
     """Give each row's first reason to be left out, if there is one.
 
     The order is: structure unreadable, not finite, without volume, with unknown elements, with
     atoms closer than 0.5 Å; target missing, infinite, not a number, impossible; id met before in
-    a usable row, or among `earlier_ids`. Of a part of the rows (`is_part`), a target column that
-    holds text only is no error: the other parts may hold numbers (see `find_text`).
+    a usable row, or among `earlier_ids`. Of a part of the rows, `prop` is the target as the whole
+    source has it (see `read_target`).
 
     Raises:
-        DataError: no such target column, or it holds text.
+        DataError: no such target column, or it holds text that is no two classes.
     """
     properties = raw.properties
     reasons = structure_reasons(raw)
     if target is not None:
         column = find_column(properties, target, where=where)
         values = target_numbers(column)
-        problem = None if is_part else text_problem(column, values, properties, where=where)
-        if problem is not None:
-            raise problem
-        add_reasons(reasons, target_reasons(column, values, find_property(target)))
+        prop = prop or read_target(column, values, properties, where=where)
+        values = target_numbers(column, prop) if prop.holds_words else values
+        add_reasons(reasons, target_reasons(column, values, prop))
         properties = properties.assign(**{target: values})
     reject_duplicates(reasons, raw.material_ids, earlier_ids)
-    return Checked(reasons, properties)
-
-
-def find_text(properties: pd.DataFrame, target: str, *, where: str) -> DataError | None:
-    """Give the error of a target column that holds text and no number; None where it is fine."""
-    column = find_column(properties, target, where=where)
-    return text_problem(column, target_numbers(column), properties, where=where)
+    if prop is not None:
+        prop = decide_task(prop, values[reasons == ""])
+    return Checked(reasons, properties, prop)
 
 
 def kind_of(reason: str) -> str:
@@ -139,36 +140,95 @@ def find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Ser
     return column
 
 
-def target_numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
-    """Give the target as float64, booleans as 0 and 1, NaN where there is no number."""
-    # Lists and dictionaries in a column are no numbers either, and to_numeric refuses them.
-    plain = column.map(lambda cell: str(cell) if isinstance(cell, list | dict) else cell)
-    values = pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.asarray(values, dtype=np.float64)
-
-
-def text_problem(
+def read_target(
     column: "pd.Series[float]",
-    values: NDArray[np.float64],
+    numbers: NDArray[np.float64],
     properties: pd.DataFrame,
     *,
     where: str,
-) -> DataError | None:
-    """Give the error of a target column that holds text only; `properties` has what could be one.
+) -> Property:
+    """Return the property that a whole column holds: of two words, a class with their names.
+
+    Class 1 is the last of the words in alphabetical order, unless that one is the other's negation
+    (``non-metal``). Case and blanks around a word do not count.
 
     Args:
         column: the target.
-        values: its numbers, as `target_numbers` gives them.
-        properties: all columns.
+        numbers: what `target_numbers` gives for it, perhaps in another unit.
+        properties: all columns, for the message.
         where: they were read, for the message.
+
+    Raises:
+        DataError: the column holds text and no number, and is not two words.
     """
+    prop = find_property(str(column.name))
     present = ~column.isna().to_numpy(dtype=bool)
-    if not present.any() or np.isfinite(values).any() or _is_numeric(column):
-        return None
+    if not present.any() or np.isfinite(numbers).any() or _is_numeric(column):
+        return prop
+    words, takes_classes = _words_of(column), not _is_number(prop)
+    if takes_classes and len(words) == len(ZERO_ONE):
+        return replace(prop, task="classification", names=_in_order(*words))
+    if takes_classes and len(ZERO_ONE) < len(words) <= min(_MOST_CLASSES, present.sum() - 1):
+        listed = ", ".join(plain(word, at_most=_SHOWN) for word in words)
+        raise DataError(
+            f"{where}: column '{column.name}' holds {len(words)} classes ({listed}); raymat learns"
+            " two: leave the cells of the others empty, or add a column of 0 and 1"
+        )
     known = ", ".join(numeric_columns(properties)[:12]) or "none"
-    example = str(column[present].iloc[0])[:_SHOWN]
-    problem = f"column '{column.name}' holds text ({example!r}), not numbers"
-    return DataError(f"{where}: {problem}; numeric columns: {known}")
+    problem = f"column '{column.name}' holds text ({quoted(column[present].iloc[0])}), not numbers"
+    raise DataError(f"{where}: {problem}; numeric columns: {known}")
+
+
+def decide_task(prop: Property, values: NDArray[np.float64]) -> Property:
+    """Return a target as a class if its usable values are 0 and 1, both present.
+
+    The standard properties that are numbers stay numbers, whatever the values.
+    """
+    is_open = prop.names is None and prop.name not in PROPERTIES
+    if is_open and len(values) and np.array_equal(np.unique(values), (0.0, 1.0)):
+        return replace(prop, task="classification", names=ZERO_ONE)
+    return prop
+
+
+def target_numbers(
+    column: "pd.Series[float]", prop: Property | None = None
+) -> NDArray[np.float64]:
+    """Return the target as float64, booleans as 0 and 1, NaN where there is no number.
+
+    A `prop` that holds words gives its first word as 0 and its second one as 1.
+    """
+    if prop is not None and prop.names is not None and prop.holds_words:
+        numbers = {_folded(name): float(number) for number, name in enumerate(prop.names)}
+        column = column.map(
+            lambda cell: numbers.get(_folded(cell), cell) if isinstance(cell, str) else cell
+        )
+    # Lists and dictionaries in a column are no numbers either, and to_numeric refuses them.
+    cells = column.map(lambda cell: str(cell) if isinstance(cell, list | dict) else cell)
+    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _words_of(column: "pd.Series[float]") -> list[str]:
+    """Return the different words of a column in alphabetical order, one spelling of each."""
+    found: dict[str, str] = {}
+    for cell in column[column.map(lambda cell: isinstance(cell, str))].unique():
+        word = str(cell).strip()
+        found[_folded(word)] = min(word, found.get(_folded(word), word))
+    return [found[folded] for folded in sorted(found) if folded]
+
+
+def _folded(word: str) -> str:
+    return word.strip().casefold()
+
+
+def _in_order(first: str, last: str) -> tuple[str, str]:
+    is_negation = re.fullmatch(rf"(non|not|no|un)[-_ ]?{re.escape(first)}", last, re.IGNORECASE)
+    return (last, first) if is_negation else (first, last)
+
+
+def _is_number(prop: Property) -> bool:
+    """Say whether this is a standard property whose values are numbers."""
+    return prop.name in PROPERTIES and prop.task == "regression"
 
 
 def target_reasons(
@@ -184,9 +244,11 @@ def target_reasons(
     reasons[np.isinf(values)] = "target is infinite"
     with np.errstate(invalid="ignore"):
         outside = np.isfinite(values) & ((values < low) | (values > high))
+    unit = f" {prop.unit}" if prop.unit else ""
+    limits = f"{prop.name} lies between {low:g} and {high:g}{unit}"
+    if prop.name not in PROPERTIES:
+        limits = f"raymat computes with {low:g} to {high:g}; use another unit"
     for row in np.flatnonzero(outside):
-        unit = f" {prop.unit}" if prop.unit else ""
-        limits = f"{prop.name} lies between {low:g} and {high:g}{unit}"
         reasons[row] = f"target out of bounds: {values[row]:g}, but {limits}"
     if prop.task == "classification":
         for row in np.flatnonzero(np.isfinite(values) & ~np.isin(values, (0.0, 1.0))):

@@ -19,6 +19,7 @@ from raymat.data.raw import RawCrystals
 from raymat.data.structure_parser import read_structure_table
 from raymat.data.table_reader import TABLE_READERS
 from raymat.errors import DataError, did_you_mean
+from raymat.properties import Property
 
 DATA_ENDINGS = (".parquet", *TABLE_READERS)
 
@@ -60,11 +61,13 @@ class LoadedData:
         crystals: the usable rows.
         rejected: ``material_id``, ``reason``; one line for every other row, in source order.
         source: name, path, hash and counts.
+        prop: the target, a class where the usable rows hold two; None without a target.
     """
 
     crystals: CrystalSet
     rejected: pd.DataFrame
     source: DataSource
+    prop: Property | None = None
 
 
 class TooManyRejectedError(DataError):
@@ -103,6 +106,7 @@ def load_crystals(
         crystals=raw.select(checked.usable, checked.properties),
         rejected=rejected,
         source=facts.counted(len(rejected)),
+        prop=checked.prop,
     )
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raymat.data.checks import Checked, check_rows, find_text
+from raymat.data.checks import Checked, check_rows, find_column, read_target, target_numbers
 from raymat.data.crystals import CrystalSet
 from raymat.data.raw import RawCrystals
 from raymat.data.readers import SourceFacts, list_rejected
 from raymat.data.shard_sources import ShardSource, count_shards, open_source
-from raymat.errors import DataError
+from raymat.properties import Property, find_property
 
 SHARD_SIZE = 2000
 """Rows in a shard, where the caller names no other number."""
@@ -31,12 +31,14 @@ class Shard:
         crystals: the usable rows, perhaps none, with every property column as it stands.
         rejected: ``material_id``, ``reason``; one line for every other row, in source order.
         rows: (n_usable,) row of each crystal in the source, counted from 0.
+        prop: the target as the whole source has it; numbers 0 and 1 are not yet a class.
     """
 
     number: int
     crystals: CrystalSet
     rejected: pd.DataFrame
     rows: NDArray[np.int64]
+    prop: Property | None = None
 
     @property
     def n_rows(self) -> int:
@@ -106,9 +108,9 @@ def read_shards(
         target: property column that must hold usable numbers, as for `load_crystals`.
 
     Raises:
-        DataError: no such target column, or, after the last shard, it has held text only.
+        DataError: no such target column, or it holds text that is no two classes.
     """
-    checker = _Checker(target, where)
+    checker = _Checker(opened, target, where, size)
     return _give(opened, _plan(opened, size, skip), checker, size=size)
 
 
@@ -140,24 +142,29 @@ def _plan(source: ShardSource, size: int, skip: Collection[int]) -> _Plan:
 
 
 class _Checker:
-    """Checks shard after shard, and tells at the end of a target that was never a number."""
+    """Checks shard after shard, with the target as the whole source has it."""
 
-    def __init__(self, target: str | None, where: str) -> None:
-        self.target, self.where = target, where
-        self.has_numbers = target is None
-        self.text: DataError | None = None
+    def __init__(self, opened: ShardSource, target: str | None, where: str, size: int) -> None:
+        self.opened, self.target, self.where, self.size = opened, target, where, size
+        self.prop: Property | None = None
 
     def check(self, raw: RawCrystals, taken: set[str]) -> Checked:
-        checked = check_rows(raw, self.target, where=self.where, earlier_ids=taken, is_part=True)
-        if self.target is not None and not self.has_numbers:
-            values = checked.properties[self.target].to_numpy(dtype=np.float64)
-            self.has_numbers = bool(np.isfinite(values).any())
-            self.text = self.text or find_text(raw.properties, self.target, where=self.where)
-        return checked
+        if self.target is not None and self.prop is None:
+            self.prop = self._find_target(raw, self.target)
+        return check_rows(
+            raw, self.target, where=self.where, earlier_ids=taken, prop=self.prop
+        )
 
-    def finish(self) -> None:
-        if self.text is not None and not self.has_numbers:
-            raise self.text
+    def _find_target(self, first: RawCrystals, target: str) -> Property:
+        """Find what the target is: numbers in the first shard tell, else all shards are read."""
+        seen = [find_column(first.properties, target, where=self.where)]
+        if np.isfinite(target_numbers(seen[0])).any():
+            return find_property(target)
+        shards = range(1, count_shards(self.opened.n_rows, self.size))
+        for _, raw in self.opened.read(self.size, shards):
+            seen.append(find_column(raw.properties, target, where=self.where))
+        column = pd.concat(seen, ignore_index=True)
+        return read_target(column, target_numbers(column), first.properties, where=self.where)
 
 
 def _give(source: ShardSource, plan: _Plan, checker: _Checker, *, size: int) -> Iterator[Shard]:
@@ -169,8 +176,7 @@ def _give(source: ShardSource, plan: _Plan, checker: _Checker, *, size: int) -> 
         if number in plan.given:
             crystals = raw.select(checked.usable, checked.properties)
             rows = number * size + np.arange(len(raw.material_ids))[checked.usable]
-            yield Shard(number, crystals, list_rejected(raw, checked), rows)
-    checker.finish()
+            yield Shard(number, crystals, list_rejected(raw, checked), rows, checker.prop)
 
 
 def _hashes(ids: NDArray[np.object_]) -> NDArray[np.int64]:

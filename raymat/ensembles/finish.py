@@ -88,6 +88,7 @@ def finish_ensemble(
             "unit": inputs.prop.unit,
             "task": inputs.prop.task,
             "threshold": inputs.threshold,
+            "class_names": inputs.prop.names,
             "elements": list(inputs.elements()),
             "recalibration": stored.get(StdScaling.kind),
             "intervals": stored.get(SplitConformal.kind),
@@ -184,6 +185,7 @@ def _metrics(
         "unit": inputs.prop.unit,
         "task": task,
         "threshold": inputs.threshold,
+        "class_names": inputs.prop.names,
         "members": {
             "planned": record.n_planned,
             "trained": len(record.ended),

@@ -57,6 +57,7 @@ class Ensemble:
         unit: of the predictions.
         task: regression, or classification (they then predict P(class 1)).
         threshold: of a number that was learned as classes: class 1 lies above it; else None.
+        class_names: of class 0 and class 1, where the values of the target made it a class.
         recalibration: factor on the spread, fitted on validation rows; None for classes.
         intervals: of rows like the validation rows; None for classes.
         domain: of the training rows; None if it could not be made.
@@ -79,6 +80,7 @@ class Ensemble:
     elements: tuple[int, ...]
     learned_from: frozenset[str] | None = None
     intervals: SplitConformal | None = None
+    class_names: tuple[str, str] | None = None
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
@@ -284,6 +286,7 @@ def load_ensemble(folder: Path) -> Ensemble:
             unit=content["unit"],
             task=content["task"],
             threshold=content["threshold"],
+            class_names=members[0].class_names,
             recalibration=StdScaling.from_dict(recalibration) if recalibration else None,
             domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
             elements=tuple(content["elements"]),

@@ -38,6 +38,7 @@ class TrainedModel:
         task: regression, or classification (it then predicts P(class 1)).
         scaling: between network output and unit.
         threshold: of a number that was learned as classes: class 1 lies above it; else None.
+        class_names: of class 0 and class 1, where the values of the target made it a class.
         elements: atomic numbers met in training, ascending.
         training: how it was trained, for the reader: settings, seed, epochs, data.
         predicts_noise: whether it gives a variance besides the number.
@@ -54,6 +55,7 @@ class TrainedModel:
     elements: tuple[int, ...]
     training: dict[str, Any]
     predicts_noise: bool = False
+    class_names: tuple[str, str] | None = None
 
     @property
     def output(self) -> Output:
@@ -104,6 +106,7 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "output": model.output,
         "scaling": asdict(model.scaling),
         "threshold": model.threshold,
+        "class_names": model.class_names,
         "elements": list(model.elements),
         "n_parameters": model.network.n_parameters,
         "training": model.training,

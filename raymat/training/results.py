@@ -147,6 +147,7 @@ def to_trained_model(
         task=inputs.prop.task,
         scaling=result.scaling,
         threshold=inputs.threshold,
+        class_names=inputs.prop.names,
         elements=inputs.elements(),
         training=training,
         predicts_noise=result.noise is not None,

@@ -50,7 +50,8 @@ class TrainRequest(Config):
         data: a file, a folder or the name of a built-in set.
         target: the column to learn.
         classes: learn whether a number lies above the median of the training rows, or above a
-            value, instead of the number; None for the target as it is.
+            value, instead of the number; "none" learns a column of 0 and 1 as a number; None
+            leaves it to the values.
         split: how rows are divided.
         seed: of weights, order and dropout.
         max_rejected: share of unusable rows that is tolerated.
@@ -207,6 +208,7 @@ def _finish(
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
         "threshold": inputs.threshold,
+        "class_names": inputs.prop.names,
         "winner": {"trial": TRIAL, "seed": request.seed, "epoch": result.best.epoch},
         "test": score_part(inputs, "test", result.predictions),
         "validation": score_part(inputs, "validation", result.predictions),

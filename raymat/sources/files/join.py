@@ -17,10 +17,10 @@ from raymat.data.checks import (
     Checked,
     add_reasons,
     find_column,
+    read_target,
     reject_duplicates,
     target_numbers,
     target_reasons,
-    text_problem,
 )
 from raymat.data.raw import ID_COLUMN
 from raymat.data.writers import atomic_file, layout_field
@@ -171,10 +171,12 @@ def judge(
         hint: pd.DataFrame = columns.of(parts.read(0)).schema.empty_table().to_pandas()
         find_column(hint, target, where=where)
         column, values = _target_cells(columns, parts, n_parts, target)
-        problem = text_problem(column, values, hint, where=where)
-        if problem is not None:
-            raise problem
-        add_reasons(reasons, target_reasons(column, values, find_property(target)))
+        prop = read_target(column, values, hint, where=where)
+        if prop.holds_words:  # written as they are
+            add_reasons(reasons, target_reasons(column, target_numbers(column, prop), prop))
+            values = None
+        else:
+            add_reasons(reasons, target_reasons(column, values, prop))
     reject_duplicates(reasons, np.array(found.ids, dtype=object), frozenset())
     return Checked(reasons, pd.DataFrame()), values
 
