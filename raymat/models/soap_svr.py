@@ -145,6 +145,25 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
         self.coefficients = torch.tensor(machine.dual_coef_.toarray().ravel())
         self.intercept = torch.tensor(machine.intercept_)
 
+    def find_damage(self) -> str | None:
+        """Return what no fit leaves in the buffers, such as features that do not exist."""
+        n_values, steps = len(self.values), self.offsets.diff()
+        n_curve = 2 if self.predicts == "classification" else 0
+        n_divisors = self.n_features if self.config.feature_scaling == "max_abs" else 0
+        if (len(self.gamma), len(self.intercept)) != (1, 1) or float(self.gamma) <= 0:
+            return "it holds no fitted gamma above 0 and intercept"
+        if len(self.offsets) != len(self.coefficients) + 1 or len(self.columns) != n_values:
+            return "coefficients, offsets and values are of different support vectors"
+        if (int(self.offsets[0]), int(self.offsets[-1])) != (0, n_values) or (steps < 0).any():
+            return "offsets do not divide the values"
+        if ((self.columns < 0) | (self.columns >= self.n_features)).any():
+            return f"columns lie outside the {self.n_features:,} features"
+        if len(self.platt) != n_curve:
+            return f"it holds {len(self.platt)} numbers of a logistic curve, expected {n_curve}"
+        if len(self.divisors) != n_divisors or (self.divisors <= 0).any():
+            return f"it does not hold the {n_divisors:,} positive divisors of feature_scaling"
+        return None
+
     def latent(self, batch: DescriptorBatch) -> Tensor:
         """Give (n_crystals, 1 + 64) in float64: the decision function, and where a crystal lies.
 
