@@ -21,6 +21,7 @@ from raymat.training.results import (
     FitResult,
     conclude,
     prediction_table,
+    say_if_flat,
     score_baselines,
     score_part,
     to_trained_model,
@@ -65,6 +66,9 @@ def finish(
     model = store_model(winner, config, results["winner"], inputs=inputs, run=run)
     keep_latent_map(model, data.features.find(model.view.table_config), inputs, run)
     _say_refitted(winner, results["winner"], run)
+    text = say_if_flat(inputs, results["winner"].predictions)
+    if text is not None:
+        run.emit("warning", text=text)
     metrics = _metrics(winner, results, inputs) | {"baselines": result_of(baselines)}
     run.write_json("metrics.json", metrics)
     run.emit("scored", durable=True, metrics=metrics)

@@ -9,6 +9,7 @@ from raymat.errors import DataError
 
 SMALLEST_STD = 1e-100
 """Smallest spread of a target: the square of a smaller one is soon no number."""
+_ORDINARY = (0.01, 100.0, 1000.0)  # smallest and largest std, furthest mean
 _ROUNDING = 1e-13  # of the size of the values: what varies less is one number and its rounding
 
 
@@ -44,6 +45,15 @@ class TargetScaling:
     def restore(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map network outputs back to the target's unit."""
         return scaled * self.std + self.mean
+
+
+def is_ordinary(targets: NDArray[np.float64]) -> bool:
+    """Say whether a network can learn training targets in their own unit.
+
+    It can where their standard deviation lies between 0.01 and 100 and their mean within 1000 of 0.
+    """
+    low, high, furthest = _ORDINARY
+    return low <= float(targets.std()) <= high and abs(float(targets.mean())) <= furthest
 
 
 def refuse_constant(targets: NDArray[np.float64], what: str) -> None:

@@ -33,7 +33,7 @@ from raymat.training.latent_map import keep_latent_map
 from raymat.training.members import latent_vectors
 from raymat.training.metrics import validation_score
 from raymat.training.model_files import TrainedModel, load_model
-from raymat.training.results import score_baselines, score_part
+from raymat.training.results import say_if_flat, score_baselines, score_part
 
 CURVE, PREDICTIONS = "member_curve.csv", "predictions.parquet"
 
@@ -68,6 +68,9 @@ def finish_ensemble(
     with run.replacing(PREDICTIONS) as path:
         prediction_table(inputs, predictions, recalibrations).to_parquet(path, index=False)
     _write_curve(inputs, predictions, run)
+    text = say_if_flat(inputs, predictions.mean)
+    if text is not None:
+        run.emit("warning", text=text)
     reference = load_model(run.path / MEMBERS / member_name(numbers[0]))
     wanted = reference.view.table_config
     table = next(table for table in tables if table.config.holds(wanted))

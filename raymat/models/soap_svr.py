@@ -1,13 +1,15 @@
 r"""SOAP-SVR: support vector regression on SOAP vectors.
 
-The kernel model of Abenza's thesis (section 2.3.3), with the defaults of scikit-learn, which finds
-the support vectors :math:`x_k` and their coefficients:
+The kernel model of Abenza's thesis (section 2.3.3), fitted by scikit-learn, which finds the support
+vectors :math:`x_k` and their coefficients:
 
 .. math:: y(x) = b + \sum_k a_k \exp(-\gamma \lvert x - x_k \rvert^2)
 
-Errors below `epsilon` cost nothing. With the default 0.1 and unscaled targets, a property that
-spreads less than that, such as the Poisson ratio (standard deviation 0.06), is fitted by little
-more than a constant. The time of a fit grows at least with the square of the number of crystals.
+Errors below `epsilon` cost nothing. All settings are scikit-learn's defaults, as in the thesis,
+but for one: targets are learned in standard deviations, not in their own unit. In the thesis'
+setting, ``training.target_scaling: none``, a property that spreads less than 0.1, such as the
+Poisson ratio (standard deviation 0.06), is fitted by little more than a constant. The time of a fit
+grows at least with the square of the number of crystals.
 """
 
 from collections.abc import Iterator
@@ -47,6 +49,8 @@ N_PROJECTIONS = 64  # bits of a uint64; distances are kept to about 1 / sqrt(2 *
 
 class SOAPSVRConfig(SoapModelConfig):
     """Choices of SOAP-SVR; defaults are those of the thesis, which are scikit-learn's.
+
+    (The thesis' targets are unscaled, which `ClosedFormConfig` has as an option.)
 
     Attributes:
         C: what an error costs, against a flatter function.

@@ -33,6 +33,9 @@ ClassRule = Literal["median", "none"] | float
 "none" learns a column of 0 and 1 as a number."""
 
 
+_USUAL_SIZES = (1e-6, 1e6)  # of a target in a unit that people use
+
+
 @dataclass(frozen=True)
 class RunInputs:
     """Crystals, target and split of one run.
@@ -155,7 +158,26 @@ def load_inputs(
     check_learnable(inputs)
     run.update_header(**inputs.facts())
     run.emit("data", **inputs.facts(), leakage_line=inputs.leakage.line())
+    text = say_odd_size(inputs.prop, inputs.targets)
+    if text is not None:
+        run.emit("warning", text=text)
     return inputs
+
+
+def say_odd_size(prop: Property, targets: NDArray[np.float64]) -> str | None:
+    """Return one line on targets of an unusual size, which is often that of another unit."""
+    sizes = np.abs(targets[targets != 0])
+    smallest, largest = _USUAL_SIZES
+    if prop.task == "classification" or not len(sizes):
+        return None
+    typical = float(np.median(sizes))
+    if smallest <= typical and sizes.max() <= largest:
+        return None
+    return (
+        f"targets of '{prop.name}' are mostly near {typical:.2g} and at most {sizes.max():.2g} in"
+        f" size, outside {smallest:g} to {largest:g}; check their unit (baselines and defaults scale"
+        " them, a setting training.target_scaling 'none' does not)"
+    )
 
 
 def leave_out(

@@ -21,11 +21,29 @@ from raymat.training.predict import evaluate_networks, noise_in_unit, to_unit
 
 Floats = NDArray[np.float64]
 
+FLAT = 1e-3  # of the targets' std: predictions that spread less are one number
+
 
 def score_part(inputs: RunInputs, part: Part, predictions: Floats) -> dict[str, Any]:
     """Score predictions of all crystals on the rows of one part."""
     rows = inputs.split.rows(part)
     return score_predictions(inputs.prop.task, inputs.targets[rows], predictions[rows])
+
+
+def say_if_flat(inputs: RunInputs, predictions: Floats) -> str | None:
+    """Return one line if validation and test rows are all predicted (nearly) the same."""
+    rows = np.concatenate([inputs.split.rows("validation"), inputs.split.rows("test")])
+    rows = rows[np.isfinite(predictions[rows])]
+    if not len(rows):
+        return None
+    spread, wanted = float(predictions[rows].std()), float(inputs.targets[rows].std())
+    if spread >= FLAT * wanted:
+        return None
+    return (
+        f"the model predicts about {predictions[rows].mean():.4g} for every validation and test row"
+        f" (std {spread:.2g}, that of the targets is {wanted:.2g}): it has learned nothing; check"
+        " the target's unit, training.target_scaling and training.lr"
+    )
 
 
 def score_baselines(inputs: RunInputs) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from raymat.training.results import (
     FitResult,
     conclude,
     prediction_table,
+    say_if_flat,
     score_baselines,
     score_part,
     to_trained_model,
@@ -203,6 +204,9 @@ def _finish(
     with run.replacing("predictions.parquet") as path:
         prediction_table(inputs, result.predictions).to_parquet(path, index=False)
     keep_latent_map(model, table, inputs, run)
+    text = say_if_flat(inputs, result.predictions)
+    if text is not None:
+        run.emit("warning", text=text)
     metrics: dict[str, Any] = {
         "target": inputs.prop.name,
         "unit": inputs.prop.unit,
