@@ -400,3 +400,21 @@ def test_a_constant_target_is_refused_before_any_work(
     assert main.run(["train", "--config", str(config), "--out", "run"]) == 2
     assert "targets are all equal (2.5), so there is nothing to learn" in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_nested_configuration_trains_as_the_dotted_one(config: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(config.read_text())
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in content["config"].items():
+        section, field = key.split(".")
+        nested.setdefault(section, {})[field] = value
+    other = tmp_path / "nested.yaml"
+    other.write_text(yaml.safe_dump(content | {"config": nested}))
+    for path, out in ((config, "a"), (other, "b")):
+        arguments = ["train", "--config", str(path), "--out", out, "--epochs", "2", "--quiet"]
+        assert main.run([*arguments, "--gpus", "0"]) == 0
+    first, second = (json.loads((tmp_path / r / "metrics.json").read_text()) for r in "ab")
+    assert first == second
+    configs = [yaml.safe_load((tmp_path / r / "best.yaml").read_text()) for r in "ab"]
+    assert configs[0] == configs[1]
+    assert configs[0]["config"]["training.epochs"] == 2
