@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from raymat.cli.run_state import RunState, TrialView
-from raymat.properties import find_property
+from raymat.properties import PROPERTIES, find_property
 from raymat.text import plain
 from raymat.tracking.events import Event
 
@@ -27,7 +27,10 @@ def with_unit(value: float, unit: str) -> str:
 def say_data(event: Event) -> list[str]:
     """Give lines on the data and target, the split, and the leakage."""
     data, split, rows = event["data"], event["split"], event["split"]["rows"]
-    unit = f" ({event['unit']})" if event["unit"] else ""
+    unit = event["unit"]
+    if not unit and event.get("task") == "regression" and event["target"] not in PROPERTIES:
+        unit = "unit unknown"
+    unit = f" ({unit})" if unit else ""
     counts = f"{data['n_used']:,} crystals, {data['n_rejected']:,} rows rejected"
     parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
     return [
