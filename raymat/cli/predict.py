@@ -9,6 +9,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.outputs import check_output, refuse_existing, rejected_beside, source_stem
+from raymat.errors import ModelFileError
 from raymat.properties import ZERO_ONE, find_property
 from raymat.text import plain
 
@@ -83,6 +84,7 @@ def predict(
     if warning is not None:
         sys.stderr.write(f"warning: {warning}\n")
     table = prediction_table(trained, usable.crystals, features=usable.features, device=device)
+    _refuse_lost(table, model)
     class_1 = say_class_1(trained) if trained.task == "classification" else None
     write_table(table, out, unit=trained.unit, class_1=class_1)
     write_rejected(usable.rejected, rejected_beside(out))
@@ -190,6 +192,23 @@ def write_table(
         pq.write_table(arrow.cast(arrow.schema.set(index, field)), temporary)
 
 
+def _refuse_lost(table: "pd.DataFrame", folder: Path) -> None:
+    """Refuse a model that gives no number for a crystal that it can read.
+
+    Raises:
+        ModelFileError: such as for weights so large that their products overflow.
+    """
+    import numpy as np
+
+    lost = ~np.isfinite(table["prediction"].to_numpy())
+    if lost.any():
+        first = plain(table["material_id"].to_numpy()[lost][0])
+        raise ModelFileError(
+            f"{folder}: {lost.sum():,} of {len(table):,} predictions are not finite numbers (the"
+            f" first: {first}); the model is damaged or has diverged: train it again"
+        )
+
+
 def _show_head(model: "Predictor", table: "pd.DataFrame") -> None:
     from rich import box
     from rich.console import Console
@@ -252,7 +271,7 @@ def score_against_data(
     predictions = table["prediction"].to_numpy()
     score = validation_score(model.task, targets[has_target], predictions[has_target])
     name = "AUC" if model.task == "classification" else "MAE"
-    unit = "" if model.task == "classification" else f" {model.unit}"
+    unit = "" if model.task == "classification" or not model.unit else f" {model.unit}"
     return f"against the data's own {model.target}: {name} {score:.4g}{unit} on" + (
         f" {int(has_target.sum()):,} rows (training rows of the model may be among them)"
     )

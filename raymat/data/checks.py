@@ -190,9 +190,7 @@ def decide_task(prop: Property, values: NDArray[np.float64]) -> Property:
     return prop
 
 
-def target_numbers(
-    column: "pd.Series[float]", prop: Property | None = None
-) -> NDArray[np.float64]:
+def target_numbers(column: "pd.Series[float]", prop: Property | None = None) -> NDArray[np.float64]:
     """Return the target as float64, booleans as 0 and 1, NaN where there is no number.
 
     A `prop` that holds words gives its first word as 0 and its second one as 1.

@@ -151,9 +151,7 @@ class _Checker:
     def check(self, raw: RawCrystals, taken: set[str]) -> Checked:
         if self.target is not None and self.prop is None:
             self.prop = self._find_target(raw, self.target)
-        return check_rows(
-            raw, self.target, where=self.where, earlier_ids=taken, prop=self.prop
-        )
+        return check_rows(raw, self.target, where=self.where, earlier_ids=taken, prop=self.prop)
 
     def _find_target(self, first: RawCrystals, target: str) -> Property:
         """Find what the target is: numbers in the first shard tell, else all shards are read."""

@@ -319,7 +319,9 @@ def _check_same_target(content: dict[str, Any], members: Iterable[TrainedModel])
         own = {"target": member.target, "unit": member.unit, "task": member.task}
         for key, value in own.items():
             if content[key] != value:
-                raise ValueError(f"{key} is {quoted(content[key])}, but of a member {quoted(value)}")
+                raise ValueError(
+                    f"{key} is {quoted(content[key])}, but of a member {quoted(value)}"
+                )
 
 
 def _check_calibration(recalibration: StdScaling | None, intervals: SplitConformal | None) -> None:
@@ -368,9 +370,9 @@ def _read_domain(path: Path) -> LatentDomain:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             domain = LatentDomain.from_arrays(dict(arrays))
-        parts = (domain.center, domain.scale, domain.training, np.array(domain.threshold))
-        if not all(np.isfinite(part).all() for part in parts) or domain.threshold <= 0:
-            raise ValueError("it holds numbers that are not finite, or a threshold of 0 or less")
-        return domain
     except _DAMAGED as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
+    parts = (domain.center, domain.scale, domain.training, np.array(domain.threshold))
+    if not all(np.isfinite(part).all() for part in parts) or domain.threshold < 0:
+        raise ModelFileError(f"{path}: damaged: it holds numbers that are not finite or below 0")
+    return domain

@@ -72,8 +72,8 @@ class _GraphSettings:
 def import_megnet(path: Path, *, set2set_steps: int | None = None) -> tuple[MEGNetConfig, MEGNet]:
     """Read one published model; the network is in evaluation mode.
 
-    Where the authors' code scaled the targets, its scaling becomes part of the network's last layer,
-    so the network's output is in the target's own unit.
+    Where the authors' code scaled the targets, its scaling becomes part of the network's last
+    layer, so the network's output is in the target's own unit.
 
     Args:
         path: the HDF5 file; its JSON file must lie beside it.
@@ -147,7 +147,7 @@ def _read_graph_settings(path: Path) -> _GraphSettings:
 
 
 def _read_scaling(scaler: dict[str, Any], path: Path) -> TargetScaling:
-    """Read the authors' scaler: outputs times std plus mean, for totals times the atoms of a cell."""
+    """Read the authors' scaler: outputs times std plus mean, for totals times atoms of a cell."""
     kind = scaler.get("@class", _NO_SCALER)
     if kind == _NO_SCALER:
         return TargetScaling()

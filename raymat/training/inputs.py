@@ -175,8 +175,8 @@ def say_odd_size(prop: Property, targets: NDArray[np.float64]) -> str | None:
         return None
     return (
         f"targets of '{prop.name}' are mostly near {typical:.2g} and at most {sizes.max():.2g} in"
-        f" size, outside {smallest:g} to {largest:g}; check their unit (baselines and defaults scale"
-        " them, a setting training.target_scaling 'none' does not)"
+        f" size, outside {smallest:g} to {largest:g}; check their unit (baselines and defaults"
+        " scale them, a setting training.target_scaling 'none' does not)"
     )
 
 

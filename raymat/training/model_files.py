@@ -202,10 +202,14 @@ def _check_facts(description: dict[str, Any], *, where: str) -> None:
             raise ModelFileError(f"{where}: {key} is {quoted(value)}, expected a finite number")
     if scaling.get("std", 1.0) <= 0:
         raise ModelFileError(f"{where}: scaling: std is {scaling['std']:g}, expected above 0")
-    if not (isinstance(elements, list) and all(type(z) is int and 0 < z < _Z_END for z in elements)):
+    if not (
+        isinstance(elements, list) and all(type(z) is int and 0 < z < _Z_END for z in elements)
+    ):
         expected = f"expected atomic numbers from 1 to {_Z_END - 1}"
         raise ModelFileError(f"{where}: elements are {quoted(elements)}, {expected}")
-    if names is not None and not (isinstance(names, list) and [type(n) for n in names] == [str] * 2):
+    if names is not None and not (
+        isinstance(names, list) and [type(n) for n in names] == [str] * 2
+    ):
         raise ModelFileError(f"{where}: class_names are {quoted(names)}, expected two words")
 
 

@@ -250,7 +250,9 @@ def test_check_says_what_cannot_be_learned(tmp_path: Path, twelve_crystals: Crys
     write_crystals(replace(twelve_crystals, properties=constant), Path(equal))
     result = runner.invoke(app, ["check", few])
     assert result.exit_code == 0
-    assert "note: 5 usable rows are too few to train on: the default split needs at" in result.output
+    assert (
+        "note: 5 usable rows are too few to train on: the default split needs at" in result.output
+    )
     result = runner.invoke(app, ["check", few, "--target", "y"])
     assert "few.parquet: 5 usable rows are too few to train on" in str(result.exception)
     result = runner.invoke(app, ["check", equal, "--target", "y"])

@@ -260,7 +260,8 @@ def test_a_standard_property_of_numbers_stays_one(name: str) -> None:
 def test_more_than_two_classes_are_refused_by_name() -> None:
     raw = targets(["b", "a", "c", "a"], "phase")
     with pytest.raises(
-        DataError, match=r"here: column 'phase' holds 3 classes \(a, b, c\); raymat learns two: leave"
+        DataError,
+        match=r"here: column 'phase' holds 3 classes \(a, b, c\); raymat learns two: leave",
     ):
         check_rows(raw, "phase", where="here")
 

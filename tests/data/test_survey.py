@@ -123,7 +123,10 @@ def test_a_class_is_found_as_loading_finds_it(tmp_path: Path, values, names) -> 
 
 def test_three_classes_are_refused_whatever_the_shards(tmp_path: Path) -> None:
     cif_table(12).assign(y=["a"] * 6 + ["b"] * 5 + ["c"]).to_csv(tmp_path / "t.csv", index=False)
-    for read in (lambda path: survey_all(path, "y"), lambda path: load_crystals(str(path), target="y")):
+    for read in (
+        lambda path: survey_all(path, "y"),
+        lambda path: load_crystals(str(path), target="y"),
+    ):
         with pytest.raises(DataError, match=r"column 'y' holds 3 classes \(a, b, c\)"):
             read(tmp_path / "t.csv")
 
@@ -136,7 +139,10 @@ def test_three_classes_are_refused_whatever_the_shards(tmp_path: Path) -> None:
         ([3.0] * 12, r"the 12 usable targets are all equal \(3\), so there is nothing to learn"),
         ([0.1 + 0.2, 0.3] * 6, "are all equal"),
         ([1e-120, 2e-120] * 6, "differ by 1e-120 at most, too little to compute with"),
-        (np.arange(9.0), "9 usable rows are too few to train on: the default split needs at least 10"),
+        (
+            np.arange(9.0),
+            "9 usable rows are too few to train on: the default split needs at least 10",
+        ),
     ],
 )
 def test_what_nothing_can_be_learned_of(tmp_path: Path, values, problem: str) -> None:

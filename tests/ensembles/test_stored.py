@@ -330,12 +330,14 @@ def test_a_member_of_no_numbers(copy: Path) -> None:
     name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
     weights[name][...] = float("nan")
     save_file(weights, path)
-    with pytest.raises(ModelFileError, match=rf"0001/model\.safetensors: damaged: '{name}' holds NaN"):
+    with pytest.raises(
+        ModelFileError, match=rf"0001/model\.safetensors: damaged: '{name}' holds NaN"
+    ):
         load_ensemble(copy)
 
 
 def test_a_domain_of_no_numbers(copy: Path) -> None:
     arrays = dict(np.load(copy / "domain.npz"))
     np.savez(copy / "domain.npz", **{**arrays, "threshold": np.nan})
-    with pytest.raises(ModelFileError, match=r"domain\.npz: cannot be read \(it holds numbers"):
+    with pytest.raises(ModelFileError, match=r"domain\.npz: damaged: it holds numbers"):
         load_ensemble(copy)

@@ -206,7 +206,10 @@ def test_scaled_targets_come_back_in_their_unit(scaler, mean, std, tmp_path):
 @pytest.mark.parametrize(
     ("scaler", "message"),
     [
-        ({"@class": "MinMaxScaler"}, "targets scaled by 'MinMaxScaler'; expected DummyScaler or St"),
+        (
+            {"@class": "MinMaxScaler"},
+            "targets scaled by 'MinMaxScaler'; expected DummyScaler or St",
+        ),
         (
             {"@class": "StandardScaler", "mean": 1.0, "std": 2.0, "is_intensive": False},
             r"json: a model of totals of a cell \(its target_scaler has is_intensive false\); only",
@@ -215,7 +218,10 @@ def test_scaled_targets_come_back_in_their_unit(scaler, mean, std, tmp_path):
             {"@class": "StandardScaler", "mean": 1.0, "std": -2.0},
             "target_scaler: mean 1 and std -2; expected finite numbers, std above 0",
         ),
-        ({"@class": "StandardScaler", "mean": "x", "std": 2.0}, "not the JSON of a MEGNet of crystals"),
+        (
+            {"@class": "StandardScaler", "mean": "x", "std": 2.0},
+            "not the JSON of a MEGNet of crystals",
+        ),
         ({"@class": "StandardScaler", "std": 2.0}, "not the JSON of a MEGNet of crystals"),
     ],
 )

@@ -246,7 +246,7 @@ def test_model_file_round_trip(train, test, tmp_path, task, changes):
         ({"divisors": [1.0]}, "it does not hold the 0 positive divisors"),
     ],
 )
-def test_support_vectors_that_do_not_fit_together(train, tmp_path, change, message):
+def test_support_vectors_that_do_not_fit_together(train, change, message):
     config = SOAPSVRConfig(species=SPECIES)
     network = solved(train, make_targets(train), "regression")
     weights = network.state_dict()

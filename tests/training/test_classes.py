@@ -225,12 +225,15 @@ def test_a_column_of_two_values_is_learned_as_classes(run, by_values, crystals, 
     assert (inputs.prop.task, inputs.prop.names) == ("classification", names)
     assert inputs.targets.tolist() == crystals.properties["is_metal"].tolist()
     assert run.header["class_names"] == list(names)
-    assert inputs.prop.say_classes() == {
-        "stable": "target 'stable' holds 0 and 1 only: learned as classes (class 1: 1);"
-        " --classes none learns it as a number",
-        "phase": "target 'phase' holds the words insulator and metal: learned as classes"
-        " (class 1: metal)",
-    }[target]
+    assert (
+        inputs.prop.say_classes()
+        == {
+            "stable": "target 'stable' holds 0 and 1 only: learned as classes (class 1: 1);"
+            " --classes none learns it as a number",
+            "phase": "target 'phase' holds the words insulator and metal: learned as classes"
+            " (class 1: metal)",
+        }[target]
+    )
 
 
 def test_the_way_back_to_numbers(run, by_values):
@@ -246,7 +249,9 @@ def test_a_value_still_cuts_a_column_of_0_and_1(run, by_values):
     assert (inputs.prop.task, inputs.threshold, inputs.prop.names) == ("classification", 0.5, None)
 
 
-@pytest.mark.parametrize(("rule", "words"), [("none", "holds words"), ("median", "a class already")])
+@pytest.mark.parametrize(
+    ("rule", "words"), [("none", "holds words"), ("median", "a class already")]
+)
 def test_words_are_no_numbers(run, by_values, rule, words):
     with pytest.raises(ConfigError, match=f"'phase' .*{words}.*; leave --classes out"):
         load(run, by_values, rule, target="phase")

@@ -81,7 +81,11 @@ def data(twelve_crystals):
 
 def begin(data, *, seed=0, alpha=1e-3, **settings):
     return start_fit(
-        SPEC, RidgeConfig(alpha=alpha), ClosedFormConfig(**{"target_scaling": "none", **settings}), data=data, seed=seed
+        SPEC,
+        RidgeConfig(alpha=alpha),
+        ClosedFormConfig(**{"target_scaling": "none", **settings}),
+        data=data,
+        seed=seed,
     )
 
 

@@ -222,7 +222,9 @@ def test_weights_that_were_exchanged(folder):
     weights = load_file(folder / WEIGHTS)
     weights["embedding.weight"] = weights["embedding.weight"] * 2
     save_file(weights, folder / WEIGHTS)
-    with pytest.raises(ModelFileError, match=r"model\.safetensors: not the weights that model\.json"):
+    with pytest.raises(
+        ModelFileError, match=r"model\.safetensors: not the weights that model\.json"
+    ):
         load_model(folder)
     without_checksum(folder)
     load_model(folder)
