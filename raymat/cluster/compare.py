@@ -91,10 +91,8 @@ def resume_compare(path: Path, *, listeners: tuple[Listener, ...] = ()) -> pd.Da
 
 def _run(request: CompareRequest, run: RunDirectory) -> pd.DataFrame:
     plan = request.plan
-    begun = {event["target"]: event["task"] for event in run.events() if event["event"] == "inputs"}
-    begun = {
-        p.name: begun[p.name] for p in plan.properties if p.classes is None and p.name in begun
-    }
+    inputs = [event for event in run.events() if event["event"] == "inputs"]
+    begun = {event["target"]: event["task"] for event in inputs if "task" in event}
     rows_of = load_rows(plan, max_rejected=request.max_rejected, begun=begun)
     _check_same_data(rows_of, run)
     _check_sizes(plan, rows_of)
