@@ -14,6 +14,12 @@ Conversion = Literal["as given", "per atom of the cell", "log10"]
 Interface = Literal["optimade", "mp-api"]
 
 
+LARGEST = 1e100
+"""Largest magnitude of any target: the square of a larger number is soon no number."""
+ZERO_ONE = ("0", "1")
+"""Names of the classes of a column that holds 0 and 1 only."""
+
+
 @dataclass(frozen=True)
 class Property:
     """A property that a model can learn.
@@ -23,14 +29,33 @@ class Property:
         unit: unit of the values, "" when they are pure numbers.
         meaning: one line for people.
         task: whether values are numbers or classes (class 1 is the named one).
-        bounds: physically possible values, both ends included; outside is rejected.
+        bounds: possible values, both ends included; outside is rejected.
+        names: of class 0 and class 1, where the column's values made it a class: ``("0", "1")``,
+            or the two words that it holds.
     """
 
     name: str
     unit: str
     meaning: str
     task: Task = "regression"
-    bounds: tuple[float, float] = (float("-inf"), float("inf"))
+    bounds: tuple[float, float] = (-LARGEST, LARGEST)
+    names: tuple[str, str] | None = None
+
+    @property
+    def holds_words(self) -> bool:
+        """Whether the column holds words, which cannot be learned as a number."""
+        return self.names not in (None, ZERO_ONE)
+
+    def say_classes(self) -> str | None:
+        """Return one line on a column that its values made a class; None for any other."""
+        if self.names is None:
+            return None
+        if self.holds_words:
+            found, way_back = f"the words {self.names[0]} and {self.names[1]}", ""
+        else:
+            found, way_back = "0 and 1 only", "; --classes none learns it as a number"
+        learned = f"learned as classes (class 1: {self.names[1]})"
+        return f"target '{self.name}' holds {found}: {learned}{way_back}"
 
 
 _LOG_GPA = "log10(GPa)"

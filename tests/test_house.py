@@ -14,7 +14,7 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "raymat"
 
-LONGEST_FILE = 400  # lines
+LONGEST_FILE = 500  # lines
 LONGEST_FUNCTION = 60  # lines, docstring aside
 MEDIAN_FUNCTION = 9
 MOST_FUNCTIONS = 37  # nine in ten are shorter

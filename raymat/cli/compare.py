@@ -155,14 +155,13 @@ def score_tables(rows: "pd.DataFrame") -> "list[Table]":
 
 def _cells(row: Mapping[Any, Any], metric: str) -> list[str]:
     from raymat.cli.progress_text import say_duration
+    from raymat.reports.number_text import spread
 
-    mean, std = row[f"{metric}_mean"], row[f"{metric}_std"]
-    spread = f" ± {std:.4f}" if std == std else ""  # nan for one repetition
     trials, time_s = row["n_trials_mean"], row["train_time_s_mean"]
     return [
         row["model"],
         row["setting"],
-        f"{mean:.4f}{spread}",
+        spread(row[f"{metric}_mean"], row[f"{metric}_std"]),
         f"{trials:g}",
         say_duration(time_s),
     ]

@@ -36,6 +36,8 @@ def check(
 ) -> None:
     """Say what is wrong with the rows of each source; exit 2 if too many cannot be used.
 
+    With --target also if no model can be trained on it: too few rows, or all values equal.
+
     Parquet is read a few rows at a time, so a file may be larger than the memory.
 
     Example: raymat data check elastic.parquet --target log10_G_VRH
@@ -63,6 +65,12 @@ def _check(source: str, target: str | None, max_rejected: float, path: Path | No
     if found.source.n_rejected:
         show(_reason_table(found), _row_table(found))
     found.check_share(source, max_rejected)
+    if found.prop is not None and (line := found.prop.say_classes()):
+        typer.echo(line)
+    if found.unlearnable and target is not None:
+        raise DataError(f"{source}: {found.unlearnable}")
+    if found.unlearnable:
+        typer.echo(f"note: {found.unlearnable}")
 
 
 def _lists(out: Path, sources: list[str]) -> list[Path]:

@@ -86,6 +86,8 @@ def _print_target(description: "Description") -> None:
     target = description.target
     if target is None:
         return
+    if (line := target.property.say_classes()) is not None:
+        typer.echo(line)
     if not target.shape.has_zero_peak:
         typer.echo(f"zeros in the target: {target.share_of_zeros:.1%}")
     for line in target.shape.lines(target.property.unit):

@@ -251,6 +251,8 @@ def _requests(targets: Sequence[str] | None, **values: Any) -> list["ExplainRequ
     different = list(dict.fromkeys(targets or ()))
     if "model" in asked and len(different) > 1:
         raise ConfigError("--model is of one property; give one --target")
+    if asked.get("classes") == "none":
+        raise ConfigError("--classes none: an explanation needs classes; give median or a number")
     asked["data"] = options.absolute_source(str(asked["data"]))
     return [_request({**asked, "target": target}) for target in different]
 
@@ -258,10 +260,7 @@ def _requests(targets: Sequence[str] | None, **values: Any) -> list["ExplainRequ
 def _request(asked: dict[str, Any]) -> "ExplainRequest":
     from raymat.cluster.explain import ExplainRequest
     from raymat.config import build_config
-    from raymat.properties import find_property
 
-    if "classes" not in asked and find_property(asked["target"]).task == "classification":
-        asked["classes"] = None  # it is one
     request: ExplainRequest = build_config(ExplainRequest, asked, where="options")
     return request
 

@@ -44,9 +44,9 @@ Classes = Annotated[
     str | None,
     typer.Option(
         "--classes",
-        metavar="median|VALUE",
+        metavar="median|VALUE|none",
         help="Learn whether the target lies above the median of the training rows, or above a"
-        " value, instead of the number.",
+        " value, instead of the number; none learns a column of 0 and 1 as a number.",
         rich_help_panel=_DATA,
         show_default=False,
     ),
@@ -229,19 +229,19 @@ def parse_time_budget(
 
 
 def parse_classes(text: str | None) -> float | str | None:
-    """Give the rule of ``--classes``: ``median``, or a number.
+    """Return the rule of ``--classes``: ``median``, ``none``, or a number.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of them.
     """
-    if text is None or text == "median":
+    if text in (None, "median", "none"):
         return text
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"--classes {text}: expected median or a number, such as 0")
+        raise ConfigError(f"--classes {text}: expected median or a number, such as 0, or none")
     return value
 
 

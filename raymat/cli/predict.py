@@ -1,6 +1,7 @@
 """``raymat predict``: apply a trained model to crystals."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,9 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.outputs import check_output, refuse_existing, rejected_beside, source_stem
+from raymat.errors import ModelFileError
+from raymat.properties import ZERO_ONE, find_property
+from raymat.text import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +24,7 @@ app = typer.Typer(add_completion=False)
 
 _SHOWN_ROWS = 10
 _ENDINGS = (".parquet", ".csv")
+_EVEN = 0.5  # probability of class 1 above which a crystal is called one
 
 
 @app.command()
@@ -78,7 +83,9 @@ def predict(
     for warning in say_doubts(trained, usable):
         sys.stderr.write(f"warning: {warning}\n")
     table = prediction_table(trained, usable.crystals, features=usable.features, device=device)
-    write_table(table, out, unit=trained.unit)
+    _refuse_lost(table, model)
+    class_1 = say_class_1(trained) if trained.task == "classification" else None
+    write_table(table, out, unit=trained.unit, class_1=class_1)
     write_rejected(usable.rejected, rejected_beside(out))
     if not quiet:
         _show_head(trained, table)
@@ -108,20 +115,26 @@ def prediction_table(
 ) -> "pd.DataFrame":
     """Give ``material_id, formula, prediction``, one row per crystal, in the model's unit.
 
-    For classes the prediction is the probability of class 1. An ensemble adds its spread, see
+    For classes the prediction is the probability of class 1; where they have names, the more
+    probable one is given as ``predicted_class``. An ensemble adds its spread, see
     `prediction_columns`.
     """
+    import numpy as np
     import pandas as pd
 
     from raymat.data.composition import reduced_formulas
 
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "material_id": crystals.material_ids,
             "formula": reduced_formulas(crystals),
             **prediction_columns(model, features, device),
         }
     )
+    if model.class_names is None:
+        return table
+    names = np.array(model.class_names, dtype=object)
+    return table.assign(predicted_class=names[(table["prediction"] > _EVEN).astype(int)])
 
 
 def prediction_columns(model: "Predictor", features: "FeatureStore", device: str) -> dict[str, Any]:
@@ -152,8 +165,12 @@ def prediction_columns(model: "Predictor", features: "FeatureStore", device: str
     return {**columns, "in_domain": find_applicability([model], features, device).inside}
 
 
-def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
+def write_table(
+    table: "pd.DataFrame", path: Path, *, unit: str, class_1: str | None = None
+) -> None:
     """Write Parquet, with the unit in the field's metadata, or CSV, as the name ends.
+
+    Of a classifier `class_1`, which says what the probability is of, stands there, too.
 
     Raises:
         DataError: the file cannot be written.
@@ -169,8 +186,26 @@ def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
 
         arrow = pa.Table.from_pandas(table, preserve_index=False)
         index = arrow.schema.get_field_index("prediction")
-        field = arrow.schema.field(index).with_metadata({"unit": unit})
+        facts = {"unit": unit} if class_1 is None else {"unit": unit, "probability": class_1}
+        field = arrow.schema.field(index).with_metadata(facts)
         pq.write_table(arrow.cast(arrow.schema.set(index, field)), temporary)
+
+
+def _refuse_lost(table: "pd.DataFrame", folder: Path) -> None:
+    """Refuse a model that gives no number for a crystal that it can read.
+
+    Raises:
+        ModelFileError: such as for weights so large that their products overflow.
+    """
+    import numpy as np
+
+    lost = ~np.isfinite(table["prediction"].to_numpy())
+    if lost.any():
+        first = plain(table["material_id"].to_numpy()[lost][0])
+        raise ModelFileError(
+            f"{folder}: {lost.sum():,} of {len(table):,} predictions are not finite numbers (the"
+            f" first: {first}); the model is damaged or has diverged: train it again"
+        )
 
 
 def _show_head(model: "Predictor", table: "pd.DataFrame") -> None:
@@ -195,6 +230,8 @@ def _show_head(model: "Predictor", table: "pd.DataFrame") -> None:
 
 def say_class_1(model: "Predictor") -> str:
     """Say what the predicted probability is of."""
+    if model.class_names not in (None, ZERO_ONE):
+        return f"P({plain(model.class_names[1])})"
     if model.threshold is None:
         return "P(class 1)"
     return f"P(above {model.threshold:.4g})"
@@ -217,14 +254,14 @@ def score_against_data(
 ) -> str | None:
     """Give one line on the error, if the data hold numbers under the name of the target."""
     import numpy as np
-    import pandas as pd
 
+    from raymat.data.checks import target_numbers
     from raymat.training.metrics import validation_score
 
     if model.target not in crystals.properties:
         return None
-    column = pd.to_numeric(crystals.properties[model.target], errors="coerce")
-    targets = column.to_numpy(dtype=np.float64)
+    prop = replace(find_property(model.target), names=model.class_names)
+    targets = target_numbers(crystals.properties[model.target], prop)
     has_target = np.isfinite(targets)
     if not has_target.any():
         return None
@@ -233,7 +270,7 @@ def score_against_data(
     predictions = table["prediction"].to_numpy()
     score = validation_score(model.task, targets[has_target], predictions[has_target])
     name = "AUC" if model.task == "classification" else "MAE"
-    unit = "" if model.task == "classification" else f" {model.unit}"
+    unit = "" if model.task == "classification" or not model.unit else f" {model.unit}"
     return f"against the data's own {model.target}: {name} {score:.4g}{unit} on" + (
         f" {int(has_target.sum()):,} rows (training rows of the model may be among them)"
     )

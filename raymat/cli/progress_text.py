@@ -1,8 +1,11 @@
 """The words and numbers of the progress display."""
 
+from dataclasses import replace
 from typing import Any
 
 from raymat.cli.run_state import RunState, TrialView
+from raymat.properties import PROPERTIES, find_property
+from raymat.text import plain
 from raymat.tracking.events import Event
 
 
@@ -24,7 +27,10 @@ def with_unit(value: float, unit: str) -> str:
 def say_data(event: Event) -> list[str]:
     """Give lines on the data and target, the split, and the leakage."""
     data, split, rows = event["data"], event["split"], event["split"]["rows"]
-    unit = f" ({event['unit']})" if event["unit"] else ""
+    unit = event["unit"]
+    if not unit and event.get("task") == "regression" and event["target"] not in PROPERTIES:
+        unit = "unit unknown"
+    unit = f" ({unit})" if unit else ""
     counts = f"{data['n_used']:,} crystals, {data['n_rejected']:,} rows rejected"
     parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
     return [
@@ -37,8 +43,11 @@ def say_data(event: Event) -> list[str]:
 
 
 def say_classes(event: Event) -> list[str]:
-    """Give one line on a number that is learned as classes."""
-    threshold = event.get("threshold")
+    """Return one line on a number, or a column of two values, that is learned as classes."""
+    threshold, names = event.get("threshold"), event.get("class_names")
+    if names is not None:
+        line = replace(find_property(event["target"]), names=tuple(names)).say_classes()
+        return [] if line is None else [plain(line)]
     if threshold is None:
         return []
     return [f"classes: 1 for {event['target']} above {threshold:.6g}, 0 at or below it"]

@@ -66,6 +66,8 @@ def score_table(metrics: Metrics, rows: dict[str, Metrics]) -> Table:
     leading = next(iter(columns))
     threshold = metrics.get("threshold")
     target = metrics["target"] + ("" if threshold is None else f" above {threshold:.6g}")
+    if metrics.get("class_names"):
+        target += f" (class 1: {metrics['class_names'][1]})"
     title = f"{target}: {metrics['test']['n']:,} test rows, scored once"
     table = Table(
         title=title,

@@ -96,7 +96,7 @@ def read_config(path: Path, epochs: int | None) -> dict[str, Any]:
         ConfigError: a key is unknown, or the configuration cannot be built.
     """
     from raymat.config import read_yaml
-    from raymat.tuning.trial_config import TrialConfig
+    from raymat.tuning.trial_config import TrialConfig, flat_config
 
     content = read_yaml(path)
     for key in content:
@@ -104,8 +104,9 @@ def read_config(path: Path, epochs: int | None) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}: '{key}' is not a key of a configuration{did_you_mean(str(key), _KEYS)}"
             )
+    content["config"] = flat_config(content, where=str(path))
     if epochs is not None:
-        content["config"] = {**content.get("config", {}), "training.epochs": epochs}
+        content["config"]["training.epochs"] = epochs
         content.pop("stop_after", None)  # it belongs to the epochs of the file
     TrialConfig.from_dict(content, where=str(path))
     return content

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import ray
 from pydantic import Field
 from ray.exceptions import RayTaskError
 
-from raymat.cluster.comparison_cell import CellTask, run_cell
+from raymat.cluster.comparison_cell import WARNING, CellTask, run_cell
 from raymat.cluster.comparison_tables import ComparisonTables
 from raymat.cluster.connect import cluster_cpus, ray_session
 from raymat.cluster.placement_groups import free_groups
@@ -22,7 +22,7 @@ from raymat.config import Config, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import RaymatError, RunError
 from raymat.tracking.run_directory import Listener, RunDirectory
-from raymat.training.inputs import RunInputs
+from raymat.training.inputs import RunInputs, say_odd_size
 from raymat.tuning.comparison_cells import Cell, ComparisonPlan
 from raymat.tuning.comparison_inputs import PropertyRows, load_rows
 from raymat.tuning.comparison_plan import check_training_sizes
@@ -91,7 +91,9 @@ def resume_compare(path: Path, *, listeners: tuple[Listener, ...] = ()) -> pd.Da
 
 def _run(request: CompareRequest, run: RunDirectory) -> pd.DataFrame:
     plan = request.plan
-    rows_of = load_rows(plan, max_rejected=request.max_rejected)
+    inputs = [event for event in run.events() if event["event"] == "inputs"]
+    begun = {event["target"]: event["task"] for event in inputs if "task" in event}
+    rows_of = load_rows(plan, max_rejected=request.max_rejected, begun=begun)
     _check_same_data(rows_of, run)
     _check_sizes(plan, rows_of)
     with ray_session(request.address):
@@ -102,6 +104,7 @@ def _run(request: CompareRequest, run: RunDirectory) -> pd.DataFrame:
         tables.leave_out_unusable()
         _check_sizes(plan, rows_of)
         _write_rejected(rows_of, run)
+        _warn_of_sizes(rows_of, run)
         run.update_header(
             seed=plan.first_seed,
             cells=len(plan.cells()),
@@ -186,7 +189,11 @@ class _Cells:
             ready, _ = ray.wait(list(running), num_returns=1)
             cell = running.pop(ready[0])
             try:
-                results.add(cell, result_of(ready[0], self.run_dir))
+                row = result_of(ready[0], self.run_dir)
+                text = row.pop(WARNING, None)
+                results.add(cell, row)
+                if text is not None:
+                    self.run_dir.emit("warning", text=f"{cell.name}: {text}")
             except (RaymatError, RayTaskError) as error:
                 failed.append(self._end_failed(cell, error))
         return failed
@@ -289,6 +296,14 @@ def _check_resources(request: CompareRequest) -> None:
 def _check_sizes(plan: ComparisonPlan, rows_of: dict[str, PropertyRows]) -> None:
     if plan.training_sizes != (None,):
         check_training_sizes(plan, {n: r.fewest_training_rows(plan) for n, r in rows_of.items()})
+
+
+def _warn_of_sizes(rows_of: dict[str, PropertyRows], run: RunDirectory) -> None:
+    for rows in rows_of.values():
+        prop = replace(rows.prop, task=rows.task)
+        text = say_odd_size(prop, rows.crystals.target(prop.name))
+        if text is not None:
+            run.emit("warning", text=text)
 
 
 def _write_rejected(rows_of: dict[str, PropertyRows], run: RunDirectory) -> None:

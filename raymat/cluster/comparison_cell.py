@@ -30,7 +30,7 @@ from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.inputs import RunInputs
 from raymat.training.model_files import WEIGHTS
-from raymat.training.results import FitResult, score_part
+from raymat.training.results import FitResult, say_if_flat, score_part
 from raymat.tuning.comparison_cells import Cell, ModelPlan
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.run_files import write_best_yaml, write_study_tables
@@ -41,6 +41,7 @@ from raymat.tuning.study import Study, TrialRecord
 from raymat.tuning.trial_config import TrialConfig
 
 _LEADING: dict[Task, str] = {"regression": "mae", "classification": "auc"}
+WARNING = "warning"  # key of a cell's row that the comparison logs and does not keep
 TIMED_CRYSTALS = 512  # of which the making of features is timed, on one core
 
 
@@ -182,6 +183,7 @@ class _Scorer:
             "val_score": best.val_score if best else None,
             **self._first(task, winner, result),
             **self._spent(),
+            WARNING: say_if_flat(self.inputs, result.predictions),
         }
 
     def _write_config(self, winner: TrialRecord, result: FitResult) -> None:

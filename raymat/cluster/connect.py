@@ -104,7 +104,7 @@ def _private_folder() -> Iterator[Path]:
     asked = os.environ.get("RAY_TMPDIR")
     problem = "no folder for temporary files has a path that is short enough"
     for named in [asked] if asked else [tempfile.gettempdir(), *_SHORT_FOLDERS]:
-        base = os.path.abspath(named)
+        base = str(Path(named).absolute())
         if len(os.fsencode(base)) > _LONGEST_FOLDER:
             continue
         try:

@@ -60,7 +60,8 @@ class EnsembleRequest(Config):
         data: a file, a folder or the name of a built-in set.
         target: the column to learn.
         classes: learn whether a number lies above the median of the training rows, or above a
-            value, instead of the number; None for the target as it is.
+            value, instead of the number; "none" learns a column of 0 and 1 as a number; None
+            leaves it to the values.
         split: how rows are divided; all members share validation and test rows.
         members: how many.
         fraction: of the training rows that each member learns from.

@@ -1,7 +1,7 @@
 """`raymat explain`: classifiers and the explanations of what they learned, as Ray tasks."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ from raymat.models import load_spec
 from raymat.models.cgcnn import CGCNNConfig
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.config import FitConfig
-from raymat.training.inputs import ClassRule, RunInputs, load_inputs
+from raymat.training.inputs import RunInputs, load_inputs
 from raymat.training.model_files import TrainedModel
 from raymat.training.verdict import warning_about_model
 from raymat.tuning.trial_config import TrialConfig
@@ -65,8 +65,8 @@ class ExplainRequest(Config):
     Attributes:
         data: a file, a folder or the name of a built-in set.
         target: the column that is explained.
-        classes: class 1 lies above the median of the training rows, or above a value; None for a
-            column that is a class.
+        classes: class 1 lies above the median of the training rows, or above a value; None takes
+            a class as it is and the median of a number.
         split: how rows are divided.
         labels: what nodes are labelled with, one set of explanations for each.
         per_class: explanations of each class and classifier.
@@ -86,7 +86,7 @@ class ExplainRequest(Config):
 
     data: str
     target: str
-    classes: ClassRule | None = "median"
+    classes: Literal["median"] | float | None = None
     split: SplitConfig
     labels: tuple[LabelKind, ...] = LABEL_KINDS
     per_class: int = Field(150, ge=1, le=100_000)
@@ -165,6 +165,7 @@ def _run(request: ExplainRequest, run: RunDirectory) -> dict[str, Any]:
         split_config=request.split,
         max_rejected=request.max_rejected,
         classes=request.classes,
+        numbers_as="median",
     )
     if given is not None:
         check_same_classes(given, inputs, run, where=str(request.model))

@@ -15,9 +15,8 @@ from raymat.config import Config, build_config
 from raymat.data.readers import load_crystals
 from raymat.errors import ConfigError, DataError
 from raymat.explain.finish import EXPLANATIONS, SUMMARY, TRENDS
-from raymat.properties import find_property
 from raymat.tracking.run_directory import Listener, RunDirectory, safe_name
-from raymat.training.inputs import check_classes
+from raymat.training.inputs import choose_task
 
 PROPERTY_ENDED = "property_ended"  # the event, once for each property
 PROPERTIES = "properties"  # key of a series in `run.json` and `metrics.json`
@@ -88,7 +87,7 @@ def _check_folders(series: ExplainSeries) -> None:
 
 def _check_column(request: ExplainRequest) -> None:
     loaded = load_crystals(request.data, target=request.target, max_rejected=request.max_rejected)
-    check_classes(loaded.crystals, find_property(request.target), request.classes)
+    choose_task(loaded, request.classes)
 
 
 def _run(series: ExplainSeries, run: RunDirectory) -> dict[str, Any]:

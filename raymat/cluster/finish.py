@@ -21,6 +21,7 @@ from raymat.training.results import (
     conclude,
     predict_baselines,
     prediction_table,
+    say_if_flat,
     score_against_baselines,
     score_part,
     to_trained_model,
@@ -65,6 +66,9 @@ def finish(
     model = store_model(winner, config, results["winner"], inputs=inputs, run=run)
     keep_latent_map(model, data.features.find(model.view.table_config), inputs, run)
     run.emit("refit_ended", **describe_refit(winner, results["winner"], inputs.prop.task))
+    text = say_if_flat(inputs, results["winner"].predictions)
+    if text is not None:
+        run.emit("warning", text=text)
     metrics = _metrics(winner, results, inputs)
     default_result = results.get("default")
     metrics |= score_against_baselines(
@@ -142,6 +146,7 @@ def _metrics(
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
         "threshold": inputs.threshold,
+        "class_names": inputs.prop.names,
         "winner": describe_refit(winner, best, inputs.prop.task),
         "test": score_part(inputs, "test", best.predictions),
         "validation": score_part(inputs, "validation", best.predictions),

@@ -32,7 +32,7 @@ def forecast(space: SearchSpace, source: str, target: str, *, n_places: int) -> 
         DataError: the data cannot be used.
     """
     loaded = load_crystals(source, target=target, max_rejected=1.0)
-    crystals, prop = loaded.crystals, find_property(target)
+    crystals, prop = loaded.crystals, loaded.prop or find_property(target)
     text = f"{source}: {len(crystals):,} crystals, {len(loaded.rejected):,} rows rejected"
     yield Finding(CHECK, "warning" if len(loaded.rejected) else "ok", text, _ADVICE)
     space = space.decided_by(crystals)

@@ -4,8 +4,9 @@ A reason reads ``kind: detail``; rows are counted by kind.
 """
 
 import math
+import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from raymat.data.files.units import plan_columns, split_header
 from raymat.data.lattices import cells_to_look_at, density_problem, size_problem
 from raymat.data.raw import RawCrystals
 from raymat.errors import DataError, did_you_mean
-from raymat.properties import PROPERTIES, Property, find_property, logarithm_of
-from raymat.text import quoted
+from raymat.properties import PROPERTIES, ZERO_ONE, Property, find_property, logarithm_of
+from raymat.text import plain, quoted
 
 MAX_ATOMIC_NUMBER = 100  # the element features end at Fm
 _MIN_VOLUME = 1e-3  # Å^3; below it rows of the lattice are parallel or zero
 _LARGEST = 1e6  # Å, or fractional; a larger number has lost its digits
+_SHOWN = 60  # characters of an offending value in a message
+_MOST_CLASSES = 12  # different words of a column that are called classes rather than text
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,16 @@ class Checked:
 
     Attributes:
         reasons: (n,) object array of str, "" for a usable row.
-        properties: the properties, the target column as float64 where one was asked for.
+        properties: the properties, the target column as float64 where one was asked for; of two
+            words the first class is 0 and the second 1.
         note: where the target came from, if not from a column of its name, "" otherwise.
+        prop: the target, a class where the usable rows hold two; None without a target.
     """
 
     reasons: NDArray[np.object_]
     properties: pd.DataFrame
     note: str = ""
+    prop: Property | None = None
 
     @property
     def usable(self) -> NDArray[np.int64]:
@@ -52,44 +58,36 @@ def check_rows(
     where: str,
     units: Mapping[str, str] | None = None,
     earlier_ids: Set[str] = frozenset(),
-    is_part: bool = False,
+    prop: Property | None = None,
 ) -> Checked:
     """Give each row's first reason to be left out, if there is one.
 
     The order is: structure unreadable, not finite, without volume, with unknown elements, larger
     than any crystal, with atoms closer than 0.5 Å, denser than any crystal; target missing,
-    infinite, not a number, impossible; id met before in a usable row, or among `earlier_ids`. Of a
-    part of the rows (`is_part`), a target column that holds text only is no error: the other parts
-    may hold numbers (see `find_text`).
+    infinite, not a number, impossible; id met before in a usable row, or among `earlier_ids`.
 
     Args:
         raw: the rows.
-        target: property column that must hold usable numbers, if any.
+        target: property column that must hold usable values, if any.
         where: the source, for a message.
         units: column -> unit that the source says of it.
         earlier_ids: of usable rows before these.
-        is_part: whether there are more rows.
+        prop: the target as the whole source has it, where these rows are a part (see `find_task`).
 
     Raises:
-        DataError: no such target column, in another unit, or it holds text.
+        DataError: no such target column, in another unit, or it holds text that is no two classes.
     """
     properties = raw.properties
     reasons, note = structure_reasons(raw), ""
     if target is not None:
-        found = read_target(properties, target, where=where, units=units or {})
-        problem = None if is_part else found.text_problem(properties, where=where)
-        if problem is not None:
-            raise problem
+        found = read_target(properties, target, where=where, units=units or {}, prop=prop)
         add_reasons(reasons, found.reasons)
         properties, note = properties.assign(**{target: found.values}), found.note
+        prop = found.prop
     reject_duplicates(reasons, raw.material_ids, earlier_ids)
-    return Checked(reasons, properties, note)
-
-
-def find_text(properties: pd.DataFrame, target: str, *, where: str) -> DataError | None:
-    """Give the error of a target column that holds text and no number; None where it is fine."""
-    found = read_target(properties, target, where=where, units={})
-    return found.text_problem(properties, where=where)
+    if target is not None and prop is not None:
+        prop = decide_task(prop, properties[target].to_numpy(dtype=np.float64)[reasons == ""])
+    return Checked(reasons, properties, note, prop)
 
 
 @dataclass(frozen=True)
@@ -97,60 +95,71 @@ class Target:
     """The target of some rows.
 
     Attributes:
-        column: its cells, or those it is computed from, as the source has them.
-        numbers: (n,) float64 of these cells.
         values: (n,) float64, the target.
         reasons: (n,) object array of str, "" where it is usable.
         note: where it came from, if not from a column of its name.
+        prop: what it is.
     """
 
-    column: "pd.Series[float]"
-    numbers: NDArray[np.float64]
     values: NDArray[np.float64]
     reasons: NDArray[np.object_]
     note: str
-
-    def text_problem(self, properties: pd.DataFrame, *, where: str) -> DataError | None:
-        """Return the error of a column that holds text only, None where it is fine."""
-        return text_problem(self.column, self.numbers, properties, where=where)
+    prop: Property
 
 
 def read_target(
-    properties: pd.DataFrame, target: str, *, where: str, units: Mapping[str, str]
+    properties: pd.DataFrame,
+    target: str,
+    *,
+    where: str,
+    units: Mapping[str, str],
+    prop: Property | None = None,
 ) -> Target:
     """Return the target: the column of its name, or computed from what it is the logarithm of.
 
     A column may say its unit in its name, ``K_VRH (GPa)``, or in `units`; it must be the one that
-    raymat keeps.
+    raymat keeps. `prop` is the target as the whole source has it, where these rows are a part.
 
     Raises:
-        DataError: there is no such column, more than one, or it is in another unit.
+        DataError: there is no such column, more than one, it is in another unit, or it holds text
+            that is no two classes.
     """
-    name = find_source(properties, target)
-    column = find_column(properties, name or target, where=where)
-    name = name or target
-    plain_name = split_header(name)[0]
+    column = target_column(properties, target, where=where)
+    name = find_source(properties, target) or target
     plan = plan_columns(
         [name], declared=units, texts={}, given={}, where=where, is_metadata=True,
         option="`raymat data import` with --unit",
     )[name]  # fmt: skip
     notes = [plan.note, _unknown_unit(name, target, units)]
     numbers = target_numbers(column)
-    reasons = target_reasons(column, numbers, find_property(plain_name))
-    if plain_name == target:
-        return Target(column, numbers, numbers, reasons, "; ".join(filter(None, notes)))
+    found = prop or find_task(column, numbers, properties, where=where)
+    if column.name == target:
+        values = target_numbers(column, found) if found.holds_words else numbers
+        reasons = target_reasons(column, values, found)
+        return Target(values, reasons, "; ".join(filter(None, notes)), found)
+    reasons = target_reasons(column, numbers, find_property(str(column.name)))
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(numbers > 0.0, np.log10(numbers), np.nan)
         no_logarithm = np.isfinite(numbers) & ~(numbers > 0.0)
     for row in np.flatnonzero(no_logarithm):
         reasons[row] = (
-            f"target out of bounds: {plain_name} is {numbers[row]:g}, which has no logarithm"
+            f"target out of bounds: {column.name} is {numbers[row]:g}, which has no logarithm"
         )
-    logarithm = pd.Series(values, name=target)
-    add_reasons(reasons, target_reasons(logarithm, values, find_property(target)))
-    unit = find_property(target).unit.removeprefix("log10(").removesuffix(")")
+    logarithm, found = pd.Series(values, name=target), find_property(target)
+    add_reasons(reasons, target_reasons(logarithm, values, found))
+    unit = found.unit.removeprefix("log10(").removesuffix(")")
     notes.append(f"{target} is computed from column '{name}' ({unit})")
-    return Target(column, numbers, values, reasons, "; ".join(filter(None, notes)))
+    return Target(values, reasons, "; ".join(filter(None, notes)), found)
+
+
+def target_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Series[float]":
+    """Return the column that the target is, or is computed from, named without its unit.
+
+    Raises:
+        DataError: there is neither, or more than one of a name.
+    """
+    name = find_source(properties, target) or target
+    return find_column(properties, name, where=where).rename(split_header(name)[0])
 
 
 def find_source(properties: pd.DataFrame, target: str) -> str | None:
@@ -244,8 +253,66 @@ def find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Ser
     return column
 
 
-def target_numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
-    """Give the target as float64, booleans as 0 and 1, NaN where there is no number."""
+def find_task(
+    column: "pd.Series[float]",
+    numbers: NDArray[np.float64],
+    properties: pd.DataFrame,
+    *,
+    where: str,
+) -> Property:
+    """Return the property that a whole column holds: of two words, a class with their names.
+
+    Class 1 is the last of the words in alphabetical order, unless that one is the other's negation
+    (``non-metal``). Case and blanks around a word do not count.
+
+    Args:
+        column: the target.
+        numbers: what `target_numbers` gives for it, perhaps in another unit.
+        properties: all columns, for the message.
+        where: they were read, for the message.
+
+    Raises:
+        DataError: the column holds text and no number, and is not two words.
+    """
+    prop = find_property(str(column.name))
+    present = ~column.isna().to_numpy(dtype=bool)
+    if not present.any() or np.isfinite(numbers).any() or _is_numeric(column):
+        return prop
+    words, takes_classes = _words_of(column), not _is_number(prop)
+    if takes_classes and len(words) == len(ZERO_ONE):
+        return replace(prop, task="classification", names=_in_order(*words))
+    if takes_classes and len(ZERO_ONE) < len(words) <= min(_MOST_CLASSES, present.sum() - 1):
+        listed = ", ".join(plain(word, at_most=_SHOWN) for word in words)
+        raise DataError(
+            f"{where}: column '{column.name}' holds {len(words)} classes ({listed}); raymat learns"
+            " two: leave the cells of the others empty, or add a column of 0 and 1"
+        )
+    known = ", ".join(numeric_columns(properties)[:12]) or "none"
+    problem = f"column '{column.name}' holds text ({quoted(column[present].iloc[0])}), not numbers"
+    raise DataError(f"{where}: {problem}; numeric columns: {known}")
+
+
+def decide_task(prop: Property, values: NDArray[np.float64]) -> Property:
+    """Return a target as a class if its usable values are 0 and 1, both present.
+
+    The standard properties that are numbers stay numbers, whatever the values.
+    """
+    is_open = prop.names is None and prop.name not in PROPERTIES
+    if is_open and len(values) and np.array_equal(np.unique(values), (0.0, 1.0)):
+        return replace(prop, task="classification", names=ZERO_ONE)
+    return prop
+
+
+def target_numbers(column: "pd.Series[float]", prop: Property | None = None) -> NDArray[np.float64]:
+    """Return the target as float64, booleans as 0 and 1, NaN where there is no number.
+
+    A `prop` that holds words gives its first word as 0 and its second one as 1.
+    """
+    if prop is not None and prop.names is not None and prop.holds_words:
+        numbers = {_folded(name): float(number) for number, name in enumerate(prop.names)}
+        column = column.map(
+            lambda cell: numbers.get(_folded(cell), cell) if isinstance(cell, str) else cell
+        )
     if column.dtype.kind in "mM":  # dates are no numbers, though pandas counts nanoseconds
         return np.full(len(column), np.nan)
     values = pd.to_numeric(column.map(_number_or_text), errors="coerce")
@@ -264,28 +331,27 @@ def _blank(cell: Any) -> Any:
     return math.nan if is_missing else "no number"
 
 
-def text_problem(
-    column: "pd.Series[float]",
-    values: NDArray[np.float64],
-    properties: pd.DataFrame,
-    *,
-    where: str,
-) -> DataError | None:
-    """Give the error of a target column that holds text only; `properties` has what could be one.
+def _words_of(column: "pd.Series[float]") -> list[str]:
+    """Return the different words of a column in alphabetical order, one spelling of each."""
+    found: dict[str, str] = {}
+    for cell in column[column.map(lambda cell: isinstance(cell, str))].unique():
+        word = str(cell).strip()
+        found[_folded(word)] = min(word, found.get(_folded(word), word))
+    return [found[folded] for folded in sorted(found) if folded]
 
-    Args:
-        column: the target.
-        values: its numbers, as `target_numbers` gives them.
-        properties: all columns.
-        where: they were read, for the message.
-    """
-    present = ~column.isna().to_numpy(dtype=bool)
-    if not present.any() or np.isfinite(values).any() or _is_numeric(column):
-        return None
-    known = ", ".join(numeric_columns(properties)[:12]) or "none"
-    example = quoted(column[present].iloc[0])
-    problem = f"column '{column.name}' holds text ({example}), not numbers"
-    return DataError(f"{where}: {problem}; numeric columns: {known}")
+
+def _folded(word: str) -> str:
+    return word.strip().casefold()
+
+
+def _in_order(first: str, last: str) -> tuple[str, str]:
+    is_negation = re.fullmatch(rf"(non|not|no|un)[-_ ]?{re.escape(first)}", last, re.IGNORECASE)
+    return (last, first) if is_negation else (first, last)
+
+
+def _is_number(prop: Property) -> bool:
+    """Say whether this is a standard property whose values are numbers."""
+    return prop.name in PROPERTIES and prop.task == "regression"
 
 
 def target_reasons(
@@ -301,9 +367,11 @@ def target_reasons(
     reasons[np.isinf(values)] = "target is infinite"
     with np.errstate(invalid="ignore"):
         outside = np.isfinite(values) & ((values < low) | (values > high))
+    unit = f" {prop.unit}" if prop.unit else ""
+    limits = f"{prop.name} lies between {low:g} and {high:g}{unit}"
+    if prop.name not in PROPERTIES:
+        limits = f"raymat computes with {low:g} to {high:g}; use another unit"
     for row in np.flatnonzero(outside):
-        unit = f" {prop.unit}" if prop.unit else ""
-        limits = f"{prop.name} lies between {low:g} and {high:g}{unit}"
         reasons[row] = f"target out of bounds: {values[row]:g}, but {limits}"
     if prop.task == "classification":
         for row in np.flatnonzero(np.isfinite(values) & ~np.isin(values, (0.0, 1.0))):

@@ -93,7 +93,7 @@ def describe(loaded: LoadedData, target: str | None = None) -> Description:
     Raises:
         DataError: the target holds values that are no finite numbers.
     """
-    crystals = loaded.crystals
+    crystals, prop = loaded.crystals, loaded.prop or find_property(target or "")
     spacegroups = _spacegroups(crystals)
     known = dict(enumerate(spacegroups.tolist())) if spacegroups is not None else {}
     volumes = volumes_per_atom(crystals)
@@ -109,7 +109,7 @@ def describe(loaded: LoadedData, target: str | None = None) -> Description:
         spacegroups=spacegroups,
         n_formulas=len(counts),
         n_shared_formula=int(counts[counts > 1].sum()),
-        target=_summarize(crystals.target(target), find_property(target)) if target else None,
+        target=_summarize(crystals.target(target), prop) if target else None,
         duplicates=find_duplicates(
             [(loaded.source.name, crystals)],
             DuplicateRules(most_pairs=MOST_PAIRS),

@@ -13,6 +13,7 @@ from raymat.data.files.source import open_source
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.raw import RawCrystals
 from raymat.errors import DataError
+from raymat.properties import Property
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class LoadedData:
         crystals: the usable rows.
         rejected: ``material_id``, ``reason``; one line for every other row, in source order.
         source: name, path, hash and counts.
+        prop: the target, a class where the usable rows hold two; None without a target.
     """
 
     crystals: CrystalSet
     rejected: pd.DataFrame
     source: DataSource
+    prop: Property | None = None
 
 
 class TooManyRejectedError(DataError):
@@ -68,6 +71,7 @@ def load_crystals(
         crystals=raw.select(checked.usable, checked.properties),
         rejected=rejected,
         source=facts.counted(len(rejected), checked.note),
+        prop=checked.prop,
     )
 
 

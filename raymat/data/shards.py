@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raymat.data.checks import Checked, check_rows, find_text
+from raymat.data.checks import Checked, check_rows, find_task, target_column, target_numbers
 from raymat.data.crystals import CrystalSet
 from raymat.data.facts import SourceFacts
 from raymat.data.files.source import open_source
 from raymat.data.files.tables import Rows
 from raymat.data.raw import RawCrystals
 from raymat.data.readers import list_rejected, refuse_empty
-from raymat.errors import DataError
+from raymat.properties import Property, find_property
 
 SHARD_SIZE = 2000
 """Rows in a shard, where the caller names no other number."""
@@ -33,12 +33,14 @@ class Shard:
         crystals: the usable rows, perhaps none, with every property column as it stands.
         rejected: ``material_id``, ``reason``; one line for every other row, in source order.
         rows: (n_usable,) row of each crystal in the source, counted from 0.
+        prop: the target as the whole source has it; numbers 0 and 1 are not yet a class.
     """
 
     number: int
     crystals: CrystalSet
     rejected: pd.DataFrame
     rows: NDArray[np.int64]
+    prop: Property | None = None
 
     @property
     def n_rows(self) -> int:
@@ -100,11 +102,10 @@ def iter_shards(
 
     Raises:
         DataError: the source cannot be used as a whole, or, while shards are given, rows of the
-            file cannot be read; no such target column, or, after the last shard, it has held text
-            only.
+            file cannot be read; no such target column, or it holds text that is no two classes.
     """
     opened = open_shards(source, target) if isinstance(source, str) else source
-    checker = _Checker(target, opened, on_note)
+    checker = _Checker(target, opened, on_note, size)
     return _give(opened.rows, _plan(opened.rows, size, skip), checker, size=size)
 
 
@@ -136,32 +137,44 @@ def _plan(source: Rows, size: int, skip: Collection[int]) -> _Plan:
 
 
 class _Checker:
-    """Checks shard after shard, and tells at the end of a target that was never a number."""
+    """Checks shard after shard, with the target as the whole source has it."""
 
     def __init__(
-        self, target: str | None, source: ShardSource, on_note: Callable[[str], None]
+        self, target: str | None, source: ShardSource, on_note: Callable[[str], None], size: int
     ) -> None:
-        self.target, self.where, self.units = target, source.name, source.units
+        self.target, self.source, self.size = target, source, size
         self.on_note, self.note = on_note, ""
-        self.has_numbers = target is None
-        self.text: DataError | None = None
+        self.prop: Property | None = None
 
     def check(self, raw: RawCrystals, taken: set[str]) -> Checked:
+        if self.target is not None and self.prop is None:
+            self.prop = self._find_target(raw, self.target)
         checked = check_rows(
-            raw, self.target, where=self.where, units=self.units, earlier_ids=taken, is_part=True
+            raw,
+            self.target,
+            where=self.source.name,
+            units=self.source.units,
+            earlier_ids=taken,
+            prop=self.prop,
         )
         if checked.note != self.note:
             self.note = checked.note
             self.on_note(self.note)
-        if self.target is not None and not self.has_numbers:
-            values = checked.properties[self.target].to_numpy(dtype=np.float64)
-            self.has_numbers = bool(np.isfinite(values).any())
-            self.text = self.text or find_text(raw.properties, self.target, where=self.where)
         return checked
 
-    def finish(self) -> None:
-        if self.text is not None and not self.has_numbers:
-            raise self.text
+    def _find_target(self, first: RawCrystals, target: str) -> Property:
+        """Find what the target is: numbers in the first shard tell, else all shards are read."""
+        where, rows = self.source.name, self.source.rows
+        seen = [target_column(first.properties, target, where=where)]
+        if not np.isfinite(target_numbers(seen[0])).any():
+            shards = range(1, -(-rows.n_rows // self.size))
+            for _, raw in rows.read(self.size, frozenset(shards)):
+                seen.append(target_column(raw.properties, target, where=where))
+            column = pd.concat(seen, ignore_index=True)
+            prop = find_task(column, target_numbers(column), first.properties, where=where)
+            if column.name == target:
+                return prop
+        return find_property(target)
 
 
 def _give(source: Rows, plan: _Plan, checker: _Checker, *, size: int) -> Iterator[Shard]:
@@ -173,8 +186,7 @@ def _give(source: Rows, plan: _Plan, checker: _Checker, *, size: int) -> Iterato
         if number in plan.given:
             crystals = raw.select(checked.usable, checked.properties)
             rows = number * size + np.arange(len(raw.material_ids))[checked.usable]
-            yield Shard(number, crystals, list_rejected(raw, checked), rows)
-    checker.finish()
+            yield Shard(number, crystals, list_rejected(raw, checked), rows, checker.prop)
 
 
 def _hashes(ids: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -55,6 +55,12 @@ class SplitConfig(Config):
         return self
 
 
+def fewest_rows(config: SplitConfig) -> int:
+    """Return how many crystals a random split needs so that no part is empty."""
+    smallest = min(config.validation, config.test)
+    return math.ceil((1.0 - _ROUNDING) / smallest)
+
+
 @dataclass(frozen=True)
 class Split:
     """The part of every crystal.

@@ -33,7 +33,12 @@ from raymat.training.latent_map import keep_latent_map
 from raymat.training.members import latent_vectors
 from raymat.training.metrics import known, score_name, validation_score
 from raymat.training.model_files import TrainedModel, load_model
-from raymat.training.results import predict_baselines, score_against_baselines, score_part
+from raymat.training.results import (
+    predict_baselines,
+    say_if_flat,
+    score_against_baselines,
+    score_part,
+)
 
 CURVE, PREDICTIONS = "member_curve.csv", "predictions.parquet"
 
@@ -70,6 +75,9 @@ def finish_ensemble(
     with run.replacing(PREDICTIONS) as path:
         prediction_table(inputs, predictions, recalibrations).to_parquet(path, index=False)
     _write_curve(inputs, predictions, run)
+    text = say_if_flat(inputs, predictions.mean)
+    if text is not None:
+        run.emit("warning", text=text)
     wanted = reference.view.table_config
     table = next(table for table in tables if table.config.holds(wanted))
     has_domain = _write_domain(reference, inputs, table, run)
@@ -89,6 +97,7 @@ def finish_ensemble(
             "unit": inputs.prop.unit,
             "task": inputs.prop.task,
             "threshold": inputs.threshold,
+            "class_names": inputs.prop.names,
             "elements": list(inputs.elements()),
             "recalibration": stored.get(StdScaling.kind),
             "intervals": stored.get(SplitConformal.kind),
@@ -189,6 +198,7 @@ def _metrics(
         "unit": inputs.prop.unit,
         "task": task,
         "threshold": inputs.threshold,
+        "class_names": inputs.prop.names,
         "members": {
             "planned": record.n_planned,
             "trained": len(record.ended),

@@ -31,6 +31,7 @@ from raymat.errors import DataError, ModelFileError, RaymatError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureView
 from raymat.properties import Task
+from raymat.text import quoted
 from raymat.tracking.own_files import refuse_links
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.members import latent_vectors, predict_members
@@ -58,6 +59,7 @@ class Ensemble:
         unit: of the predictions.
         task: regression, or classification (they then predict P(class 1)).
         threshold: of a number that was learned as classes: class 1 lies above it; else None.
+        class_names: of class 0 and class 1, where the values of the target made it a class.
         recalibration: factor on the spread, fitted on validation rows; None for classes.
         intervals: of rows like the validation rows; None for classes.
         domain: of the training rows; None if it could not be made.
@@ -80,6 +82,7 @@ class Ensemble:
     elements: tuple[int, ...]
     learned_from: frozenset[str] | None = None
     intervals: SplitConformal | None = None
+    class_names: tuple[str, str] | None = None
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
@@ -279,7 +282,11 @@ def load_ensemble(folder: Path) -> Ensemble:
         numbers, weights = content["members"], np.asarray(content["weights"], dtype=np.float64)
         _check_shares(numbers, weights)
         members = tuple(load_model(folder / MEMBERS / member_name(n)) for n in numbers)
-        recalibration, intervals = content["recalibration"], content.get("intervals")
+        _check_same_target(content, members)
+        stored, scores = content["recalibration"], content.get("intervals")
+        recalibration = StdScaling.from_dict(stored) if stored else None
+        intervals = SplitConformal.from_dict(scores) if scores else None
+        _check_calibration(recalibration, intervals)
         return Ensemble(
             folder=folder,
             numbers=tuple(numbers),
@@ -291,11 +298,12 @@ def load_ensemble(folder: Path) -> Ensemble:
             unit=content["unit"],
             task=content["task"],
             threshold=content["threshold"],
-            recalibration=StdScaling.from_dict(recalibration) if recalibration else None,
+            class_names=members[0].class_names,
+            recalibration=recalibration,
             domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
             elements=tuple(content["elements"]),
             learned_from=_read_learned(folder / SPLIT),
-            intervals=SplitConformal.from_dict(intervals) if intervals else None,
+            intervals=intervals,
         )
     except RaymatError:
         raise
@@ -309,6 +317,27 @@ def load_ensemble(folder: Path) -> Ensemble:
 def _check_shares(numbers: list[int], weights: NDArray[np.float64]) -> None:
     if not numbers or weights.shape != (len(numbers),):
         raise ValueError(f"{len(numbers)} members with weights of shape {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and np.isclose(weights.sum(), 1)):
+        raise ValueError(f"weights of members must be shares of 1; they sum to {weights.sum():g}")
+
+
+def _check_same_target(content: dict[str, Any], members: Iterable[TrainedModel]) -> None:
+    for member in members:
+        own = {"target": member.target, "unit": member.unit, "task": member.task}
+        for key, value in own.items():
+            if content[key] != value:
+                raise ValueError(
+                    f"{key} is {quoted(content[key])}, but of a member {quoted(value)}"
+                )
+
+
+def _check_calibration(recalibration: StdScaling | None, intervals: SplitConformal | None) -> None:
+    factor = 1.0 if recalibration is None else recalibration.factor
+    if not 0 < factor < np.inf:
+        raise ValueError(f"the factor of the recalibration is {factor:g}, expected above 0")
+    scores = np.zeros(1) if intervals is None else intervals.scores
+    if scores.ndim != 1 or not len(scores) or not (scores >= 0).all():
+        raise ValueError("the scores of the intervals are not all numbers of at least 0")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -347,6 +376,10 @@ def _read_learned(path: Path) -> frozenset[str] | None:
 def _read_domain(path: Path) -> LatentDomain:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return LatentDomain.from_arrays(dict(arrays))
+            domain = LatentDomain.from_arrays(dict(arrays))
     except _DAMAGED as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
+    parts = (domain.center, domain.scale, domain.training, np.array(domain.threshold))
+    if not all(np.isfinite(part).all() for part in parts) or domain.threshold < 0:
+        raise ModelFileError(f"{path}: damaged: it holds numbers that are not finite or below 0")
+    return domain

@@ -6,6 +6,7 @@ the order in which the network is written down; later files name them by their p
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from raymat.data.scaling import TargetScaling
 from raymat.errors import ModelFileError
 from raymat.models._spec import Output
 from raymat.models._weights import load_weights
 from raymat.models.megnet import CENTERS_BEYOND_CUTOFF, MAX_ATOMIC_NUMBER, MEGNet, MEGNetConfig
+from raymat.text import quoted
 
 _SET2SET = {
     "project.weight": "x_to_m_weight",
@@ -30,6 +33,7 @@ _SET2SET = {
     "recurrent.bias": "recurrent_bias",
 }
 _SAME_CENTER = 1e-6  # Å
+_NO_SCALER = "DummyScaler"
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,22 @@ class _GraphSettings:
     cutoff: float  # Å
     width: float  # Å
     n_centers: int
+    scaling: TargetScaling
 
 
 def import_megnet(path: Path, *, set2set_steps: int | None = None) -> tuple[MEGNetConfig, MEGNet]:
     """Read one published model; the network is in evaluation mode.
+
+    Where the authors' code scaled the targets, its scaling becomes part of the network's last
+    layer, so the network's output is in the target's own unit.
 
     Args:
         path: the HDF5 file; its JSON file must lie beside it.
         set2set_steps: passes of Set2Set, for a file of weights alone; a whole model holds them.
 
     Raises:
-        ModelFileError: h5py is not installed, a file is missing or it holds something else.
+        ModelFileError: h5py is not installed, a file is missing or it holds something else, such as
+            a model of totals of a cell.
     """
     keras = _read_keras(path)
     graph = _read_graph_settings(path.with_name(f"{path.name}.json"))
@@ -80,7 +89,15 @@ def import_megnet(path: Path, *, set2set_steps: int | None = None) -> tuple[MEGN
     config = _config_of(keras, graph, steps)
     network = MEGNet(config, _output(keras))
     load_weights(network, dict(_own_weights(keras, config)), where=str(path))
+    if network.predicts == "regression":
+        _restore_unit(network, graph.scaling)
     return config, network.eval()
+
+
+def _restore_unit(network: MEGNet, scaling: TargetScaling) -> None:
+    with torch.no_grad():
+        network.output.weight.mul_(scaling.std)
+        network.output.bias.mul_(scaling.std).add_(scaling.mean)
 
 
 def _read_keras(path: Path) -> _KerasFile:
@@ -113,18 +130,42 @@ def _read_graph_settings(path: Path) -> _GraphSettings:
         expansion = _either(graph, "bond_converter", "bond_convertor")
         centers = expansion["centers"]
         centers = np.array(centers["data"] if isinstance(centers, dict) else centers, dtype=float)
-        found = _GraphSettings(float(graph["cutoff"]), float(expansion["width"]), len(centers))
-        scaler = (content.get("target_scaler") or {}).get("@class", "DummyScaler")
+        found = _GraphSettings(
+            float(graph["cutoff"]),
+            float(expansion["width"]),
+            len(centers),
+            _read_scaling(content.get("target_scaler") or {}, path),
+        )
     except OSError as cause:
         why = f"cannot be read ({cause}); it holds the model's cutoff"
         raise ModelFileError(f"{path}: {why}") from cause
     except (ValueError, TypeError, KeyError) as cause:
         why = f"not the JSON of a MEGNet of crystals ({cause!r})"
         raise ModelFileError(f"{path}: {why}") from cause
-    if scaler != "DummyScaler":
-        raise ModelFileError(f"{path}: targets scaled by {scaler}; only unscaled ones are read")
     _check_centers(centers, found.cutoff, path)
     return found
+
+
+def _read_scaling(scaler: dict[str, Any], path: Path) -> TargetScaling:
+    """Read the authors' scaler: outputs times std plus mean, for totals times atoms of a cell."""
+    kind = scaler.get("@class", _NO_SCALER)
+    if kind == _NO_SCALER:
+        return TargetScaling()
+    if kind != "StandardScaler":
+        known = f"expected {_NO_SCALER} or StandardScaler"
+        raise ModelFileError(f"{path}: targets scaled by {quoted(kind)}; {known}")
+    if not scaler.get("is_intensive", True):
+        raise ModelFileError(
+            f"{path}: a model of totals of a cell (its target_scaler has is_intensive false); only"
+            " models of intensive targets, such as energies per atom, are read"
+        )
+    mean, std = float(scaler["mean"]), float(scaler["std"]) or 1.0  # as the authors have it
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise ModelFileError(
+            f"{path}: target_scaler: mean {mean:g} and std {std:g}; expected finite numbers, std"
+            " above 0"
+        )
+    return TargetScaling(mean, std)
 
 
 def _check_centers(centers: NDArray[np.float64], cutoff: float, path: Path) -> None:

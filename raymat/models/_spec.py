@@ -63,6 +63,10 @@ class ClosedFormModel(CrystalModel[BatchT]):
         """Fit to all training rows: targets (n_crystals,), scaled, or classes 0 and 1."""
         raise NotImplementedError  # abstract: every model file overrides it
 
+    def find_damage(self) -> str | None:
+        """Return what no fit leaves in the buffers; None where they fit together."""
+        return None
+
     @property
     def n_parameters(self) -> int:
         """Numbers that training sets: the elements of all buffers."""

@@ -1,13 +1,15 @@
 r"""SOAP-SVR: support vector regression on SOAP vectors.
 
-The kernel model of Abenza's thesis (section 2.3.3), with the defaults of scikit-learn, which finds
-the support vectors :math:`x_k` and their coefficients:
+The kernel model of Abenza's thesis (section 2.3.3), fitted by scikit-learn, which finds the support
+vectors :math:`x_k` and their coefficients:
 
 .. math:: y(x) = b + \sum_k a_k \exp(-\gamma \lvert x - x_k \rvert^2)
 
-Errors below `epsilon` cost nothing. With the default 0.1 and unscaled targets, a property that
-spreads less than that, such as the Poisson ratio (standard deviation 0.06), is fitted by little
-more than a constant. The time of a fit grows at least with the square of the number of crystals.
+Errors below `epsilon` cost nothing. All settings are scikit-learn's defaults, as in the thesis,
+but for one: targets are learned in standard deviations, not in their own unit. In the thesis'
+setting, ``training.target_scaling: none``, a property that spreads less than 0.1, such as the
+Poisson ratio (standard deviation 0.06), is fitted by little more than a constant. The time of a fit
+grows at least with the square of the number of crystals.
 """
 
 from collections.abc import Iterator
@@ -47,6 +49,8 @@ N_PROJECTIONS = 64  # bits of a uint64; distances are kept to about 1 / sqrt(2 *
 
 class SOAPSVRConfig(SoapModelConfig):
     """Choices of SOAP-SVR; defaults are those of the thesis, which are scikit-learn's.
+
+    (The thesis' targets are unscaled, which `ClosedFormConfig` has as an option.)
 
     Attributes:
         C: what an error costs, against a flatter function.
@@ -144,6 +148,25 @@ class SOAPSVR(ClosedFormModel[DescriptorBatch]):
         self.columns, self.values, self.offsets = support.columns, support.values, support.offsets
         self.coefficients = torch.tensor(machine.dual_coef_.toarray().ravel())
         self.intercept = torch.tensor(machine.intercept_)
+
+    def find_damage(self) -> str | None:
+        """Return what no fit leaves in the buffers, such as features that do not exist."""
+        n_values, steps = len(self.values), self.offsets.diff()
+        n_curve = 2 if self.predicts == "classification" else 0
+        n_divisors = self.n_features if self.config.feature_scaling == "max_abs" else 0
+        if (len(self.gamma), len(self.intercept)) != (1, 1) or float(self.gamma) <= 0:
+            return "it holds no fitted gamma above 0 and intercept"
+        if len(self.offsets) != len(self.coefficients) + 1 or len(self.columns) != n_values:
+            return "coefficients, offsets and values are of different support vectors"
+        if (int(self.offsets[0]), int(self.offsets[-1])) != (0, n_values) or (steps < 0).any():
+            return "offsets do not divide the values"
+        if ((self.columns < 0) | (self.columns >= self.n_features)).any():
+            return f"columns lie outside the {self.n_features:,} features"
+        if len(self.platt) != n_curve:
+            return f"it holds {len(self.platt)} numbers of a logistic curve, expected {n_curve}"
+        if len(self.divisors) != n_divisors or (self.divisors <= 0).any():
+            return f"it does not hold the {n_divisors:,} positive divisors of feature_scaling"
+        return None
 
     def latent(self, batch: DescriptorBatch) -> Tensor:
         """Give (n_crystals, 1 + 64) in float64: the decision function, and where a crystal lies.

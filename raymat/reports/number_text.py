@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+MOST_DECIMALS = 8  # smaller numbers are written with a power of ten
+
 
 def spread(mean: float, std: float = math.nan) -> str:
     """Give ``0.0768 ± 0.0021``: two digits of the deviation; four of the mean if there is none."""
@@ -12,7 +14,9 @@ def spread(mean: float, std: float = math.nan) -> str:
         return "-"
     if not math.isfinite(std) or std == 0:  # 0: such as the parameters of a default
         return number(mean)
-    decimals = min(8, max(0, 1 - math.floor(math.log10(std))))
+    decimals = max(0, 1 - math.floor(math.log10(std)))
+    if decimals > MOST_DECIMALS:
+        return f"{mean:.4g} ± {std:.2g}"
     return f"{mean:,.{decimals}f} ± {std:,.{decimals}f}"
 
 
@@ -30,8 +34,9 @@ def signed_interval(low: float, high: float) -> str:
     """Give both ends with their sign, ``-`` where there is no interval."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return "-"
-    scale = max(abs(low), abs(high), 1e-12)
-    decimals = min(8, max(0, 2 - math.floor(math.log10(scale))))
+    decimals = _decimals(max(abs(low), abs(high)))
+    if decimals > MOST_DECIMALS:
+        return f"{low:+.3g} to {high:+.3g}"
     return f"{low:+.{decimals}f} to {high:+.{decimals}f}"
 
 
@@ -39,9 +44,12 @@ def signed(value: float) -> str:
     """Give three digits and the sign."""
     if not math.isfinite(value):
         return "-"
-    scale = abs(value) or 1.0
-    decimals = min(8, max(0, 2 - math.floor(math.log10(scale))))
-    return f"{value:+.{decimals}f}"
+    decimals = _decimals(abs(value))
+    return f"{value:+.3g}" if decimals > MOST_DECIMALS else f"{value:+.{decimals}f}"
+
+
+def _decimals(size: float) -> int:
+    return max(0, 2 - math.floor(math.log10(size or 1.0)))
 
 
 def n_decimals(values: ArrayLike) -> int:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from raymat.data.writers import atomic_file
@@ -97,7 +98,7 @@ class _Scores:
 
     def _frame(self, axes: "Axes", scores: "pd.Series[float]", what: str) -> None:
         """Keep the worst from hiding all others, and name how many are outside."""
-        frame = score_frame(scores.to_numpy(float), is_higher_better=self.is_higher_better)
+        frame = score_frame(scores.to_numpy(np.float64), is_higher_better=self.is_higher_better)
         axes.set_ylim(frame.low, frame.high)
         remark = frame.remark(what, is_higher_better=self.is_higher_better)
         axes.legend(frameon=False, title=remark or None)

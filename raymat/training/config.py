@@ -26,7 +26,8 @@ class FitConfig(Config):
     batch_size: int = Field(256, ge=2, le=65_536)
     # On scaled targets; classes use the log likelihood. "gaussian_nll" predicts a variance, too.
     loss: Literal["mse", "l1", "gaussian_nll"] = "mse"
-    target_scaling: Literal["standard", "none"] = "standard"  # of numbers, by the training rows
+    # Of numbers, by the training rows; "auto" scales what lies far from 1 only, see `is_ordinary`.
+    target_scaling: Literal["standard", "none", "auto"] = "standard"
     clip_norm: float | None = Field(None, gt=0.0)  # of the gradient
     clip_per: Literal["all", "tensor"] = "all"  # tensor: each by itself, as Keras' clipnorm
     # What the best epoch and trial are chosen by, for numbers: the error of the mean, or the
@@ -54,6 +55,10 @@ class FitConfig(Config):
 
 
 class ClosedFormConfig(Config):
-    """Training settings of a model that is fitted in one call."""
+    """Training settings of a model that is fitted in one call.
 
-    target_scaling: Literal["none", "standard"] = "none"  # of numbers, by the training rows
+    With ``target_scaling: none`` a model learns targets in their own unit, as the SVR of Abenza's
+    thesis does; its `epsilon` then is in that unit, too.
+    """
+
+    target_scaling: Literal["none", "standard"] = "standard"  # of numbers, by the training rows

@@ -3,6 +3,7 @@
 import torch
 
 from raymat.config import Config
+from raymat.data.scaling import TargetScaling
 from raymat.models._spec import ModelSpec
 from raymat.properties import Task
 from raymat.training.fit import FitData
@@ -29,4 +30,7 @@ def slow_fit_warning(spec: ModelSpec, config: Config, data: FitData) -> str | No
         return None
     view = spec.reads(config)
     batch = view.batch(data.features.find(view.table_config), data.train)
-    return spec.warn(config, batch, torch.tensor(data.targets[data.train]), task=data.task)
+    learned = data.targets[data.train]
+    if data.task == "regression":
+        learned = TargetScaling.fit(learned).scale(learned)
+    return spec.warn(config, batch, torch.tensor(learned), task=data.task)

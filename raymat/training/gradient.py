@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raymat.config import Config
+from raymat.data.scaling import is_ordinary
 from raymat.errors import ConfigError
 from raymat.models._spec import ModelSpec, Output
 from raymat.properties import Task
@@ -64,7 +65,7 @@ class GradientFit(Fit):
             model_config,
             data=data,
             output=_output(data.task, config),
-            scale_targets=config.target_scaling == "standard",
+            scale_targets=_scales(config, data),
             seed=seed,
             device=device,
         )
@@ -140,6 +141,12 @@ class GradientFit(Fit):
         clip_gradients(self.model, self.config)
         self.optimizer.step()
         return loss.detach().double()
+
+
+def _scales(config: FitConfig, data: FitData) -> bool:
+    if config.target_scaling != "auto":
+        return config.target_scaling == "standard"
+    return data.task == "regression" and not is_ordinary(data.targets[data.train])
 
 
 def _output(task: Task, config: FitConfig) -> Output:

@@ -12,7 +12,7 @@ from raymat.data.composition import SYMBOLS
 from raymat.data.crystals import CrystalSet
 from raymat.data.facts import DataSource
 from raymat.data.leakage import Leakage, find_leakage
-from raymat.data.readers import load_crystals
+from raymat.data.readers import LoadedData, load_crystals
 from raymat.data.scaling import TargetScaling
 from raymat.data.splits import (
     PARTS,
@@ -25,12 +25,16 @@ from raymat.data.splits import (
 from raymat.errors import ConfigError, DataError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureTable
-from raymat.properties import Property, find_property
+from raymat.properties import PROPERTIES, ZERO_ONE, Property
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.fit import FitData
 
-ClassRule = Literal["median"] | float
-"""How numbers become classes: class 1 lies above the median of the training rows, or a value."""
+ClassRule = Literal["median", "none"] | float
+"""How numbers become classes: class 1 lies above the median of the training rows, or a value;
+"none" learns a column of 0 and 1 as a number."""
+
+
+_USUAL_SIZES = (1e-6, 1e6)  # of a target in a unit that people use
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class RunInputs:
     @property
     def threshold(self) -> float | None:
         """Of a number that is learned as classes: class 1 lies above it; else None."""
-        if self.classes != "median":
+        if not isinstance(self.classes, str):
             return self.classes
         values = self.crystals.target(self.prop.name)
         return float(np.median(values[self.split.rows("train")]))
@@ -106,6 +110,7 @@ class RunInputs:
             "unit": self.prop.unit,
             "task": self.prop.task,
             "threshold": self.threshold,
+            "class_names": self.prop.names,
             "split": {**self.split.config.model_dump(), "sha256": self.split.sha256, "rows": rows},
             "leakage": asdict(self.leakage),
             "unseen_elements": self.unseen_elements(),
@@ -120,22 +125,25 @@ def load_inputs(
     split_config: SplitConfig,
     max_rejected: float,
     classes: ClassRule | None = None,
+    numbers_as: ClassRule | None = None,
 ) -> RunInputs:
     """Read and check the crystals, and make the split or read the one the run has.
 
-    Writes `rejected.csv` and `split.parquet`, and the facts into `run.json`.
+    Writes `rejected.csv` and `split.parquet`, and the facts into `run.json`. A number for which
+    `classes` has no rule is learned as `numbers_as` says.
 
     Raises:
         ConfigError: `classes` is given for what is a class already.
         DataError: the data cannot be used.
         RunError: the run was begun with other data.
     """
-    prop = find_property(target)
     loaded = load_crystals(source, target=target, max_rejected=max_rejected)
     with run.replacing("rejected.csv") as path:
         loaded.rejected.to_csv(path, index=False)
     crystals = loaded.crystals
-    check_classes(crystals, prop, classes)
+    prop, classes = choose_task(loaded, classes, begun=run.header.get("task"))
+    if prop.task == "regression":
+        classes = numbers_as if classes is None else classes
     known = run.header.get("data", {}).get("sha256")
     if known not in (None, loaded.source.sha256):
         raise RunError(
@@ -151,7 +159,26 @@ def load_inputs(
     check_learnable(inputs)
     run.update_header(**inputs.facts())
     run.emit("data", **inputs.facts(), leakage_line=inputs.leakage.line())
+    text = say_odd_size(inputs.prop, inputs.targets)
+    if text is not None:
+        run.emit("warning", text=text)
     return inputs
+
+
+def say_odd_size(prop: Property, targets: NDArray[np.float64]) -> str | None:
+    """Return one line on targets of an unusual size, which is often that of another unit."""
+    sizes = np.abs(targets[targets != 0])
+    smallest, largest = _USUAL_SIZES
+    if prop.task == "classification" or not len(sizes):
+        return None
+    typical = float(np.median(sizes))
+    if smallest <= typical and sizes.max() <= largest:
+        return None
+    return (
+        f"targets of '{prop.name}' are mostly near {typical:.2g} and at most {sizes.max():.2g} in"
+        f" size, outside {smallest:g} to {largest:g}; check their unit (baselines and defaults"
+        " scale them, a setting training.target_scaling 'none' does not)"
+    )
 
 
 def leave_out(
@@ -213,7 +240,7 @@ def _find_split(path: Path, crystals: CrystalSet, config: SplitConfig) -> Split:
 
 def as_classes(inputs: RunInputs, rule: ClassRule) -> RunInputs:
     """Give the same inputs with a number learned as two classes."""
-    prop = replace(inputs.prop, task="classification", unit="")
+    prop = replace(inputs.prop, task="classification", unit="", names=None)
     return replace(inputs, prop=prop, classes=rule)
 
 
@@ -234,30 +261,45 @@ def check_learnable(inputs: RunInputs) -> None:
         if len(np.unique(targets[split.rows(part)])) < 2:
             raise DataError(
                 f"the {part} rows hold one class of '{prop.name}' only, so there is no AUC; use"
-                f" more rows, another --seed or other --classes{_say_range(inputs)}"
+                f" more rows, another --seed{_say_other_ways(inputs)}"
             )
 
 
-def _say_range(inputs: RunInputs) -> str:
+def _say_other_ways(inputs: RunInputs) -> str:
+    if inputs.prop.names == ZERO_ONE:
+        return ", or --classes none to learn it as a number"
     if inputs.classes is None:
         return ""
     values = inputs.crystals.target(inputs.prop.name)
-    return f" (its values go from {values.min():.6g} to {values.max():.6g})"
+    return f" or other --classes (its values go from {values.min():.6g} to {values.max():.6g})"
 
 
-def check_classes(crystals: CrystalSet, prop: Property, rule: ClassRule | None) -> None:
-    """Check that a class holds 0 and 1, and that only numbers are made into classes.
+def choose_task(
+    loaded: LoadedData, rule: ClassRule | None, *, begun: str | None = None
+) -> tuple[Property, ClassRule | None]:
+    """Return what is learned of the target of loaded data, and the rule that makes it classes.
+
+    Without a rule the values decide. A run that has `begun` as one of numbers stays one: earlier
+    versions learned columns of 0 and 1 as numbers.
 
     Raises:
         ConfigError: `rule` is given for what is a class already.
         DataError: a class holds anything but 0 and 1.
     """
-    if prop.task != "classification":
-        return
-    if rule is not None:
-        raise ConfigError(f"'{prop.name}' is a class already; leave --classes out")
-    values = np.unique(crystals.target(prop.name))
-    if not np.array_equal(values, [0.0, 1.0]):
+    prop = loaded.prop
+    assert prop is not None  # the data were loaded with a target
+    number = replace(prop, task="regression", names=None)
+    if rule == "none" or (rule is None and begun == "regression"):
+        if prop.holds_words:
+            raise ConfigError(f"'{prop.name}' holds words, not numbers; leave --classes out")
+        return number, None
+    if rule is not None and prop.task == "classification":
+        if prop.holds_words or prop.name in PROPERTIES:
+            raise ConfigError(f"'{prop.name}' is a class already; leave --classes out")
+        return number, rule
+    values = np.unique(loaded.crystals.target(prop.name))
+    if prop.task == "classification" and not np.array_equal(values, [0.0, 1.0]):
         raise DataError(
             f"'{prop.name}' is a class and must hold 0 and 1; it holds {values[:5].tolist()}"
         )
+    return prop, rule

@@ -1,6 +1,8 @@
 """A trained model on disk: weights as safetensors, everything else as JSON. No pickle."""
 
+import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,9 +22,11 @@ from raymat.models import load_spec
 from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.models._weights import load_weights
 from raymat.properties import Task
+from raymat.text import quoted
 from raymat.tracking.own_files import refuse_links
 from raymat.training.predict import predict_rows
 
+_Z_END = 119  # one above the last element that has a name
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
@@ -39,6 +43,7 @@ class TrainedModel:
         task: regression, or classification (it then predicts P(class 1)).
         scaling: between network output and unit.
         threshold: of a number that was learned as classes: class 1 lies above it; else None.
+        class_names: of class 0 and class 1, where the values of the target made it a class.
         elements: atomic numbers met in training, ascending.
         training: how it was trained, for the reader: settings, seed, epochs, data.
         predicts_noise: whether it gives a variance besides the number.
@@ -55,6 +60,7 @@ class TrainedModel:
     elements: tuple[int, ...]
     training: dict[str, Any]
     predicts_noise: bool = False
+    class_names: tuple[str, str] | None = None
 
     @property
     def output(self) -> Output:
@@ -105,14 +111,16 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "output": model.output,
         "scaling": asdict(model.scaling),
         "threshold": model.threshold,
+        "class_names": model.class_names,
         "elements": list(model.elements),
         "n_parameters": model.network.n_parameters,
         "training": model.training,
     }
-    text = json.dumps(description, indent=2) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(weights, folder / WEIGHTS)
+        description["weights_sha256"] = _hash(folder / WEIGHTS)
+        text = json.dumps(description, indent=2) + "\n"
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as cause:
         raise RunError(f"{folder}: the model cannot be written ({cause})") from cause
@@ -133,8 +141,11 @@ def find_model(folder: Path) -> Path:
 def load_model(folder: Path) -> TrainedModel:
     """Read a model folder; nothing is unpickled.
 
+    Weights must be finite and, where `model.json` has their checksum, those that were written;
+    folders of earlier versions have none.
+
     Raises:
-        ModelFileError: a file is missing or does not hold what it should.
+        ModelFileError: a file is missing, damaged, or does not hold what it should.
         RunError: a link leads out of the folder.
     """
     refuse_links(folder)
@@ -146,6 +157,9 @@ def load_model(folder: Path) -> TrainedModel:
         config = build_config(spec.config, description["config"], where=f"{folder / DESCRIPTION}")
         network = spec.build(config, output)
         load_weights(network, load_file(folder / WEIGHTS), where=f"{folder / WEIGHTS}")
+        _check_sum(folder, description.get("weights_sha256"))
+        _check_facts(description, where=f"{folder / DESCRIPTION}")
+        names = description.get("class_names")
         return TrainedModel(
             name=name,
             config=config,
@@ -155,6 +169,7 @@ def load_model(folder: Path) -> TrainedModel:
             task=task,
             scaling=TargetScaling(**description["scaling"]),
             threshold=description.get("threshold"),
+            class_names=None if names is None else (names[0], names[1]),
             elements=tuple(description["elements"]),
             training=description["training"],
             predicts_noise=output == "gaussian",
@@ -166,6 +181,44 @@ def load_model(folder: Path) -> TrainedModel:
     except (OSError, SafetensorError, RuntimeError, TypeError) as cause:
         first_line = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ModelFileError(f"{folder / WEIGHTS}: cannot be loaded ({first_line})") from cause
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_sum(folder: Path, expected: object) -> None:
+    if expected is not None and _hash(folder / WEIGHTS) != expected:
+        raise ModelFileError(
+            f"{folder / WEIGHTS}: not the weights that {DESCRIPTION} was written with (its SHA-256"
+            " differs); copy both files again"
+        )
+
+
+def _check_facts(description: dict[str, Any], *, where: str) -> None:
+    """Refuse numbers with which every prediction would be wrong.
+
+    Raises:
+        ModelFileError: one of them stands there.
+    """
+    scaling, elements = description["scaling"], description["elements"]
+    names, threshold = description.get("class_names"), description.get("threshold")
+    for key, value in {**scaling, "threshold": 0.0 if threshold is None else threshold}.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number and math.isfinite(value)):
+            raise ModelFileError(f"{where}: {key} is {quoted(value)}, expected a finite number")
+    if scaling.get("std", 1.0) <= 0:
+        raise ModelFileError(f"{where}: scaling: std is {scaling['std']:g}, expected above 0")
+    if not (
+        isinstance(elements, list) and all(type(z) is int and 0 < z < _Z_END for z in elements)
+    ):
+        expected = f"expected atomic numbers from 1 to {_Z_END - 1}"
+        raise ModelFileError(f"{where}: elements are {quoted(elements)}, {expected}")
+    if names is not None and not (
+        isinstance(names, list) and [type(n) for n in names] == [str] * 2
+    ):
+        raise ModelFileError(f"{where}: class_names are {quoted(names)}, expected two words")
 
 
 def _read_output(description: dict[str, Any], spec: ModelSpec, *, where: str) -> Output:

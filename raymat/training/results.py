@@ -23,11 +23,29 @@ from raymat.training.verdict import judge
 
 Floats = NDArray[np.float64]
 
+FLAT = 1e-3  # of the targets' std: predictions that spread less are one number
+
 
 def score_part(inputs: RunInputs, part: Part, predictions: Floats) -> dict[str, Any]:
     """Score predictions of all crystals on the rows of one part."""
     rows = inputs.split.rows(part)
     return score_predictions(inputs.prop.task, inputs.targets[rows], predictions[rows])
+
+
+def say_if_flat(inputs: RunInputs, predictions: Floats) -> str | None:
+    """Return one line if validation and test rows are all predicted (nearly) the same."""
+    rows = np.concatenate([inputs.split.rows("validation"), inputs.split.rows("test")])
+    rows = rows[np.isfinite(predictions[rows])]
+    if not len(rows):
+        return None
+    spread, wanted = float(predictions[rows].std()), float(inputs.targets[rows].std())
+    if spread >= FLAT * wanted:
+        return None
+    return (
+        f"the model predicts about {predictions[rows].mean():.4g} for every validation and test row"
+        f" (std {spread:.2g}, that of the targets is {wanted:.2g}): it has learned nothing; check"
+        " the target's unit, training.target_scaling and training.lr"
+    )
 
 
 def predict_baselines(inputs: RunInputs) -> dict[str, Floats]:
@@ -174,6 +192,7 @@ def to_trained_model(
         task=inputs.prop.task,
         scaling=result.scaling,
         threshold=inputs.threshold,
+        class_names=inputs.prop.names,
         elements=inputs.elements(),
         training=training,
         predicts_noise=result.noise is not None,

@@ -97,7 +97,8 @@ class PropertyPlan(Config):
         rows_seed: of that subset.
         where: column -> the values that a usable row has there.
         classes: learn whether a number lies above the median of the training rows, or above a
-            value, instead of the number; None for the property as it is.
+            value, instead of the number; "none" learns a column of 0 and 1 as a number; None
+            leaves it to the values.
     """
 
     name: str
@@ -105,7 +106,7 @@ class PropertyPlan(Config):
     rows: PositiveInt | None = None
     rows_seed: int = Field(0, ge=0)
     where: dict[str, Range] = Field(default_factory=dict)
-    classes: Literal["median"] | float | None = None
+    classes: Literal["median", "none"] | float | None = None
 
     def choose_rows(
         self, material_ids: ArrayLike, columns: Mapping[str, ArrayLike]

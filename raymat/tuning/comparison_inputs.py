@@ -1,5 +1,7 @@
 """The rows that a comparison trains and tests on: the same for every model of a repetition."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -8,20 +10,27 @@ from raymat.data.facts import DataSource
 from raymat.data.leakage import find_leakage
 from raymat.data.readers import load_crystals
 from raymat.data.splits import Split, make_split
-from raymat.properties import Task, find_property
+from raymat.properties import Task
 from raymat.training.inputs import (
     RunInputs,
     as_classes,
-    check_classes,
     check_learnable,
+    choose_task,
     join_rejected,
 )
 from raymat.tuning.comparison_cells import ComparisonPlan, PropertyPlan, draw_nested
 from raymat.tuning.comparison_plan import check_properties
 
 
-def load_rows(plan: ComparisonPlan, *, max_rejected: float) -> "dict[str, PropertyRows]":
+def load_rows(
+    plan: ComparisonPlan, *, max_rejected: float, begun: Mapping[str, str] | None = None
+) -> "dict[str, PropertyRows]":
     """Read the crystals of every property of a plan.
+
+    Args:
+        plan: the plan.
+        max_rejected: share of unusable rows that is tolerated.
+        begun: of a comparison that is resumed: property -> the task it was begun with.
 
     Raises:
         ConfigError: a column that the plan names does not exist, or it asks for too many rows.
@@ -32,7 +41,11 @@ def load_rows(plan: ComparisonPlan, *, max_rejected: float) -> "dict[str, Proper
         for source in {prop.data for prop in plan.properties}
     }
     check_properties(plan, {source: found.astype(str) for source, found in columns.items()})
-    return {p.name: PropertyRows(p, max_rejected=max_rejected) for p in plan.properties}
+    tasks = begun or {}
+    return {
+        p.name: PropertyRows(p, max_rejected=max_rejected, begun=tasks.get(p.name))
+        for p in plan.properties
+    }
 
 
 class PropertyRows:
@@ -41,6 +54,7 @@ class PropertyRows:
     Args:
         plan: the property, its data and its rows.
         max_rejected: share of unusable rows that is tolerated.
+        begun: the task that the comparison was begun with, if it is resumed.
 
     Attributes:
         crystals: those that take part.
@@ -51,22 +65,23 @@ class PropertyRows:
         DataError: the data cannot be used.
     """
 
-    def __init__(self, plan: PropertyPlan, *, max_rejected: float) -> None:
-        prop = find_property(plan.name)
+    def __init__(
+        self, plan: PropertyPlan, *, max_rejected: float, begun: str | None = None
+    ) -> None:
         loaded = load_crystals(plan.data, target=plan.name, max_rejected=max_rejected)
         columns = {name: loaded.crystals.target(name) for name in plan.where}
         rows = plan.choose_rows(loaded.crystals.material_ids, columns)
-        self.plan, self.prop, self.max_rejected = plan, prop, max_rejected
+        self.plan, self.max_rejected = plan, max_rejected
+        self.prop, self.classes = choose_task(loaded, plan.classes, begun=begun)
         self.crystals: CrystalSet = loaded.crystals.take(rows)
         self.rejected: pd.DataFrame = loaded.rejected
         self.source: DataSource = loaded.source
         self._spacegroups: dict[int, int] = {}
-        check_classes(self.crystals, prop, plan.classes)
 
     @property
     def task(self) -> Task:
         """What a model learns here; a number that is made into classes is one of classes."""
-        return self.prop.task if self.plan.classes is None else "classification"
+        return self.prop.task if self.classes is None else "classification"
 
     def leave_out(self, unusable: dict[int, str]) -> None:
         """Drop rows that some model of the plan cannot read, for all models.
@@ -103,8 +118,8 @@ class PropertyRows:
             leakage=find_leakage(self.crystals, split, known=self._spacegroups),
             rejected=self.rejected,
         )
-        if self.plan.classes is not None:
-            inputs = as_classes(inputs, self.plan.classes)
+        if self.classes is not None:
+            inputs = as_classes(inputs, self.classes)
         check_learnable(inputs)
         return inputs
 

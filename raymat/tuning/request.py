@@ -19,7 +19,8 @@ class TuneRequest(Config):
         data: a file, a folder or the name of a built-in set.
         target: the column to learn.
         classes: learn whether a number lies above the median of the training rows, or above a
-            value, instead of the number; None for the target as it is.
+            value, instead of the number; "none" learns a column of 0 and 1 as a number; None
+            leaves it to the values.
         split: how rows are divided.
         seed: of the split, the search and the trials (trial k trains with seed + k).
         address: a Ray cluster; None for a local Ray.

@@ -27,6 +27,7 @@ from raymat.training.results import (
     conclude,
     predict_baselines,
     prediction_table,
+    say_if_flat,
     score_against_baselines,
     score_part,
     to_trained_model,
@@ -51,7 +52,8 @@ class TrainRequest(Config):
         data: a file, a folder or the name of a built-in set.
         target: the column to learn.
         classes: learn whether a number lies above the median of the training rows, or above a
-            value, instead of the number; None for the target as it is.
+            value, instead of the number; "none" learns a column of 0 and 1 as a number; None
+            leaves it to the values.
         split: how rows are divided.
         seed: of weights, order and dropout.
         max_rejected: share of unusable rows that is tolerated.
@@ -203,11 +205,15 @@ def _finish(
     with run.replacing("predictions.parquet") as path:
         prediction_table(inputs, result.predictions).to_parquet(path, index=False)
     keep_latent_map(model, table, inputs, run)
+    text = say_if_flat(inputs, result.predictions)
+    if text is not None:
+        run.emit("warning", text=text)
     metrics: dict[str, Any] = {
         "target": inputs.prop.name,
         "unit": inputs.prop.unit,
         "task": inputs.prop.task,
         "threshold": inputs.threshold,
+        "class_names": inputs.prop.names,
         "winner": {"trial": TRIAL, "seed": request.seed, "epoch": result.best.epoch},
         "test": score_part(inputs, "test", result.predictions),
         "validation": score_part(inputs, "validation", result.predictions),

@@ -13,6 +13,7 @@ from raymat.config import Config, ConfigT, build_config, check_field
 from raymat.data.crystals import CrystalSet
 from raymat.errors import ConfigError, RunError, did_you_mean
 from raymat.models import available, load_spec
+from raymat.text import quoted
 from raymat.training.loops import training_config
 
 BATCH_SIZE = "training.batch_size"
@@ -61,19 +62,41 @@ class TrialConfig(Config):
         """Rebuild a configuration; a key that is left out takes its default.
 
         Args:
-            content: a mapping with `model` and `config`; other keys are not looked at.
+            content: a mapping with `model` and `config`, nested or with dotted keys; other keys are
+                not looked at.
             where: what to call the source in a message, such as a file's path.
 
         Raises:
             ConfigError: the model or a key is unknown, or a value does not fit.
         """
-        model, config = content.get("model"), content.get("config", {})
-        if not isinstance(config, Mapping):
-            raise ConfigError(f"{where}: config: takes keys and values, found {config!r}")
-        sections = config_sections(model, where=where)
-        for key in config:
-            check_key(key, sections, where=f"{where}: config")
-        return build_trial_config(str(model), config, where=f"{where}: config")
+        config = flat_config(content, where=where)
+        return build_trial_config(str(content["model"]), config, where=f"{where}: config")
+
+
+def flat_config(content: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Return a configuration's values under dotted keys, whichever form it has.
+
+    ``{training: {epochs: 2}}`` and ``{training.epochs: 2}`` are the same.
+
+    Raises:
+        ConfigError: the model or a key is unknown, or a key stands there in both forms.
+    """
+    config, where_config = content.get("config", {}), f"{where}: config"
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{where_config}: takes keys and values, found {quoted(config)}")
+    sections = config_sections(content.get("model"), where=where)
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        is_nested = key in sections and isinstance(value, Mapping)
+        own = {f"{key}.{field}": v for field, v in value.items()} if is_nested else {key: value}
+        for dotted, single in own.items():
+            check_key(dotted, sections, where=where_config)
+            if dotted in found:
+                raise ConfigError(
+                    f"{where_config}: '{dotted}' is given twice, nested and dotted; remove one"
+                )
+            found[dotted] = single
+    return found
 
 
 def halve_batches(config: TrialConfig) -> TrialConfig:

@@ -223,7 +223,7 @@ def test_scores_at_the_end() -> None:
     assert "y, 1,000 training and 100 test rows" in text
     assert "test MAE (GPa)" in text
     lines = [line.split() for line in text.splitlines()]
-    assert ["cgcnn", "default", "0.3000", "±", "0.0707", "4", "1", "min", "01", "s"] in lines
+    assert ["cgcnn", "default", "0.300", "±", "0.071", "4", "1", "min", "01", "s"] in lines
     assert ["cgcnn", "tuned", "0.2000", "4", "1", "min", "01", "s"] in lines  # no spread of one
 
 

@@ -240,3 +240,30 @@ def test_importing_the_command_is_light() -> None:
     code = "import sys, raymat.cli.data; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert heavy & set(found.stdout.split()) == set()
+
+
+def test_check_says_what_cannot_be_learned(tmp_path: Path, twelve_crystals: CrystalSet) -> None:
+    """A source may be fine to predict and of no use for training: exit 2 if a target is named."""
+    few, equal = str(tmp_path / "few.parquet"), str(tmp_path / "equal.parquet")
+    write_crystals(twelve_crystals.take(np.arange(5)), Path(few))
+    constant = twelve_crystals.properties.assign(y=3.0)
+    write_crystals(replace(twelve_crystals, properties=constant), Path(equal))
+    result = runner.invoke(app, ["check", few])
+    assert result.exit_code == 0
+    assert (
+        "note: 5 usable rows are too few to train on: the default split needs at" in result.output
+    )
+    result = runner.invoke(app, ["check", few, "--target", "y"])
+    assert "few.parquet: 5 usable rows are too few to train on" in str(result.exception)
+    result = runner.invoke(app, ["check", equal, "--target", "y"])
+    assert isinstance(result.exception, DataError)
+    assert "equal.parquet: the 12 usable targets are all equal (3)" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["check", "describe"])
+def test_a_class_is_called_one(tmp_path: Path, twelve_crystals: CrystalSet, command: str) -> None:
+    write_crystals(twelve_crystals, tmp_path / "t.parquet")
+    arguments = [command, str(tmp_path / "t.parquet"), "--target", "is_high"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "target 'is_high' holds 0 and 1 only: learned as classes (class 1: 1)" in result.output

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from made_ensembles import Made, make_ensemble, write_sixty
 
 from raymat.cli import main
@@ -356,3 +357,17 @@ def test_incomplete_ensemble_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"it has 4 members so far; continue it with `raymat resume {part.path}`" in said.err
     assert said.err.count("\n") == 1
     assert not Path("sixty-predictions.parquet").exists()
+
+
+def test_predictions_that_are_no_numbers_are_refused(
+    files: dict[str, Path], model: TrainedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every weight is finite, and yet the products overflow."""
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.fill_(1e38)
+    save_model(model, files["run"] / "best")
+    options = ["--model", str(files["run"]), "-o", "p.csv", "--max-rejected", "1"]
+    assert main.run(["predict", str(files["crystals"]), *options]) == 2
+    assert "predictions are not finite numbers (the first: " in capsys.readouterr().err
+    assert not Path("p.csv").exists()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -377,3 +378,75 @@ def test_model_that_is_fitted_in_one_call(
     expected = stored.set_index("material_id")["prediction"]
     assert predicted[expected.index].tolist() == pytest.approx(expected.tolist(), abs=1e-9)
     assert "y: mean" in capsys.readouterr().out
+
+
+def test_two_words_are_classes_from_training_to_prediction(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_parquet(data)
+    table["phase"] = np.where(table["is_metal"] > 0, "metal", "insulator")
+    table.to_parquet(data)
+    content = yaml.safe_load(config.read_text())
+    split = {**SPLIT, "seed": 1}
+    config.write_text(yaml.safe_dump(content | {"target": "phase", "split": split}))
+    assert main.run(["train", "--config", str(config), "--out", "run"]) == 0
+    said = capsys.readouterr()
+    line = "target 'phase' holds the words insulator and metal: learned as classes (class 1: metal)"
+    assert line in said.err
+    assert "phase (class 1: metal): 3 test rows" in said.out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["task"], metrics["class_names"]) == ("classification", ["insulator", "metal"])
+    model = json.loads((tmp_path / "run" / "best" / "model.json").read_text())
+    assert model["class_names"] == ["insulator", "metal"]
+    assert main.run(["predict", "--model", "run", str(data), "-o", "p.parquet"]) == 0
+    said = capsys.readouterr().out
+    assert "P(metal)" in said
+    assert "against the data's own phase: AUC" in said
+    predicted = pd.read_parquet("p.parquet")
+    is_metal = predicted["prediction"] > 0.5
+    assert predicted["predicted_class"].tolist() == [
+        "metal" if metal else "insulator" for metal in is_metal
+    ]
+    field = pq.read_schema("p.parquet").field("prediction")
+    assert field.metadata[b"probability"] == b"P(metal)"
+
+
+@pytest.mark.parametrize("way", ["option", "file"])
+def test_a_column_of_0_and_1_can_be_learned_as_a_number(
+    config: Path, tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(config.read_text()) | {"target": "is_high"}
+    extra = ["--classes", "none"] if way == "option" else []
+    config.write_text(yaml.safe_dump(content | ({} if extra else {"classes": "none"})))
+    assert main.run(["train", "--config", str(config), "--out", "run", *extra]) == 0
+    assert "learned as classes" not in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["task"], metrics["class_names"]) == ("regression", None)
+    assert yaml.safe_load((tmp_path / "run" / "best.yaml").read_text())["classes"] == "none"
+
+
+def test_a_constant_target_is_refused_before_any_work(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.read_parquet(data).assign(y=2.5).to_parquet(data)
+    assert main.run(["train", "--config", str(config), "--out", "run"]) == 2
+    assert "targets are all equal (2.5), so there is nothing to learn" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_nested_configuration_trains_as_the_dotted_one(config: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(config.read_text())
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in content["config"].items():
+        section, field = key.split(".")
+        nested.setdefault(section, {})[field] = value
+    other = tmp_path / "nested.yaml"
+    other.write_text(yaml.safe_dump(content | {"config": nested}))
+    for path, out in ((config, "a"), (other, "b")):
+        arguments = ["train", "--config", str(path), "--out", out, "--epochs", "2", "--quiet"]
+        assert main.run([*arguments, "--gpus", "0"]) == 0
+    first, second = (json.loads((tmp_path / r / "metrics.json").read_text()) for r in "ab")
+    assert first == second
+    configs = [yaml.safe_load((tmp_path / r / "best.yaml").read_text()) for r in "ab"]
+    assert configs[0] == configs[1]
+    assert configs[0]["config"]["training.epochs"] == 2

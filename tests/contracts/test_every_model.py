@@ -5,14 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
-from variants import ELEMENTS, capped, fitted_by, learners, one, variants
+from variants import ELEMENTS, Variant, capped, fitted_by, learners, one, variants
 
 from raymat.config import build_config
 from raymat.data.composition import SYMBOLS
 from raymat.data.crystals import Crystal, CrystalSet
+from raymat.data.scaling import TargetScaling
 from raymat.errors import ConfigError
 from raymat.features import pair_search
 from raymat.features.store import FeatureStore
+from raymat.models import available
 from raymat.models._layers import MAX_LOG_VARIANCE
 from raymat.models._spec import CrystalModel
 from raymat.training.checkpoints import load_checkpoint, save_checkpoint
@@ -20,6 +22,7 @@ from raymat.training.fit import FitData
 from raymat.training.loops import start_fit, training_config
 from raymat.training.members import predict_members
 from raymat.training.model_files import TrainedModel, load_model, save_model
+from raymat.tuning.trial_config import build_trial_config
 
 # Networks are in float64 here, but equal distances still differ by their float32 rounding, 2e-7 Å.
 SAME = 1e-6
@@ -421,3 +424,32 @@ def test_single_atom_cell(variant, network):
     assert variant.predict(network, supercell(copper, (2, 2, 2))) == pytest.approx(
         predicted, abs=SAME
     )
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9])
+@pytest.mark.parametrize("name", available())
+@pytest.mark.usefixtures("one_thread")
+def test_default_settings_learn_targets_of_any_size(name, scale, twelve_crystals):
+    """Whatever the unit: 1/Pa, where numbers are 1e-12, is one that people use."""
+    variant, rows = Variant(name, {}), np.arange(12)
+    features = FeatureStore(twelve_crystals, (variant.table(twelve_crystals),))
+    targets = twelve_crystals.target("y") * scale
+    data = FitData(features, targets, train=rows, validation=rows, task="regression")
+    epochs = {"training.epochs": 40} if variant.spec.fit == "gradient" else {}
+    config = build_trial_config(name, epochs, where="here").training
+    fit = finish(start_fit(variant.spec, variant.config, config, data=data, seed=0))
+    fit.use_best_weights()
+    predicted = fit.predict(rows)
+    assert np.corrcoef(predicted, targets)[0, 1] > 0.5
+    assert 0.05 < predicted.std() / targets.std() < 2.0
+
+
+def test_megnet_learns_ordinary_targets_as_its_authors_do(twelve_crystals):
+    variant, rows = Variant("megnet", {}), np.arange(12)
+    features = FeatureStore(twelve_crystals, (variant.table(twelve_crystals),))
+    config = build_trial_config("megnet", {}, where="here").training
+    for scale, scales in [(1.0, False), (0.05, False), (1e-3, True), (1e4, True)]:
+        targets = twelve_crystals.target("y") * scale
+        data = FitData(features, targets, train=rows, validation=rows, task="regression")
+        fit = start_fit(variant.spec, variant.config, config, data=data, seed=0)
+        assert fit.scaling == (TargetScaling.fit(targets) if scales else TargetScaling())

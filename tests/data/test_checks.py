@@ -213,3 +213,55 @@ def test_first_usable_row_of_an_id_is_kept() -> None:
     checked = check_rows(raw, "y", where="x")
     assert checked.usable.tolist() == [1, 2]
     assert checked.reasons[3] == "duplicate id: an earlier row has this material_id"
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "numbers"),
+    [
+        ([0, 1, 1], ("0", "1"), [0, 1, 1]),
+        ([1.0, 0.0, np.nan], ("0", "1"), [1, 0, np.nan]),
+        ([True, False, None], ("0", "1"), [1, 0, np.nan]),
+        (["metal", "insulator", None], ("insulator", "metal"), [1, 0, np.nan]),
+        (["yes", "no", " Yes "], ("no", "Yes"), [1, 0, 1]),
+        (["metal", "non-metal", "Metal"], ("non-metal", "Metal"), [1, 0, 1]),
+        ([0, 1, 2], None, [0, 1, 2]),
+        ([1, 1, 1], None, [1, 1, 1]),
+        ([0.0, 1.0, 0.5], None, [0, 1, 0.5]),
+    ],
+)
+def test_values_decide_what_is_a_class(values, names, numbers) -> None:
+    checked = check_rows(targets(values, "stable"), "stable", where="here")
+    assert checked.prop is not None
+    assert checked.prop.names == names
+    assert checked.prop.task == ("regression" if names is None else "classification")
+    assert np.array_equal(checked.properties["stable"], numbers, equal_nan=True)
+
+
+def test_rows_that_cannot_be_used_do_not_decide() -> None:
+    raw = targets([0.0, 1.0, 5.0])
+    raw.problems[2] = "structure unreadable: x"
+    assert check_rows(raw, "y", where="here").prop.task == "classification"
+
+
+@pytest.mark.parametrize("name", ["band_gap", "K_VRH"])
+def test_a_standard_property_of_numbers_stays_one(name: str) -> None:
+    checked = check_rows(targets([0, 1, 1], name), name, where="here")
+    assert (checked.prop.task, checked.prop.names) == ("regression", None)
+    with pytest.raises(DataError, match=f"column '{name}' holds text \\('metal'\\), not numbers"):
+        check_rows(targets(["metal", "gap", "gap"], name), name, where="here")
+
+
+def test_more_than_two_classes_are_refused_by_name() -> None:
+    raw = targets(["b", "a", "c", "a"], "phase")
+    with pytest.raises(
+        DataError,
+        match=r"here: column 'phase' holds 3 classes \(a, b, c\); raymat learns two: leave",
+    ):
+        check_rows(raw, "phase", where="here")
+
+
+@pytest.mark.parametrize("value", [1e200, -2e100])
+def test_a_number_too_large_to_be_squared_is_left_out(value: float) -> None:
+    checked = check_rows(targets([1.0, value, 2.0]), "y", where="here")
+    assert str(checked.reasons[1]).startswith(f"target out of bounds: {value:g}, but raymat")
+    assert checked.usable.tolist() == [0, 2]

@@ -1,5 +1,6 @@
 """One pass over a source finds what loading it finds, however the rows are cut."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,52 @@ def test_a_list_that_grows_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with writing_rejected(path) as add:
         add(pd.DataFrame({"material_id": ["a"], "reason": ['b, "c"']}))
     assert pd.read_csv(path).values.tolist() == [["a", 'b, "c"']]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([0] * 6 + [1] * 6, ("0", "1")),
+        (["metal"] * 11 + ["glass"], ("glass", "metal")),  # the second word is in the last shard
+        ([0, 1] * 5 + [0, 7], None),
+        (["x"] * 6 + ["1.5"] * 6, None),
+    ],
+)
+def test_a_class_is_found_as_loading_finds_it(tmp_path: Path, values, names) -> None:
+    cif_table(12).assign(phase=values).to_csv(tmp_path / "t.csv", index=False)
+    loaded = load_crystals(str(tmp_path / "t.csv"), target="phase", max_rejected=1.0)
+    found, listed = survey_all(tmp_path / "t.csv", "phase")
+    assert found.prop == loaded.prop
+    assert found.prop.names == names
+    pd.testing.assert_frame_equal(listed, loaded.rejected)
+
+
+def test_three_classes_are_refused_whatever_the_shards(tmp_path: Path) -> None:
+    cif_table(12).assign(y=["a"] * 6 + ["b"] * 5 + ["c"]).to_csv(tmp_path / "t.csv", index=False)
+    for read in (
+        lambda path: survey_all(path, "y"),
+        lambda path: load_crystals(str(path), target="y"),
+    ):
+        with pytest.raises(DataError, match=r"column 'y' holds 3 classes \(a, b, c\)"):
+            read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (np.arange(12.0), ""),
+        ([0, 1] * 6, ""),
+        ([3.0] * 12, r"the 12 usable targets are all equal \(3\), so there is nothing to learn"),
+        ([0.1 + 0.2, 0.3] * 6, "are all equal"),
+        ([1e-120, 2e-120] * 6, "differ by 1e-120 at most, too little to compute with"),
+        (
+            np.arange(9.0),
+            "9 usable rows are too few to train on: the default split needs at least 10",
+        ),
+    ],
+)
+def test_what_nothing_can_be_learned_of(tmp_path: Path, values, problem: str) -> None:
+    cif_table(len(values)).assign(y=values).to_csv(tmp_path / "t.csv", index=False)
+    found, _ = survey_all(tmp_path / "t.csv", "y")
+    assert re.search(problem, found.unlearnable)
+    assert bool(found.unlearnable) == bool(problem)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_ensembles import Made, make_ensemble, write_sixty
+from safetensors.torch import load_file, save_file
 
 from raymat.ensembles.recalibration import StdScaling
 from raymat.ensembles.stored import (
@@ -297,3 +298,46 @@ def test_member_that_cannot_be_written(made: Made, tmp_path: Path) -> None:
         (run.path / "members").touch()
         with pytest.raises(RunError, match=r"members/\.0000: the model cannot be written"):
             store_member(model, result_like(made, np.zeros(2)), 0, run)
+
+
+# --- damage that would speak ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": [0.5, 0.5, -0.0001]}, "weights of members must be shares of 1"),
+        ({"weights": [float("nan"), 0.5, 0.5]}, "weights of members must be shares of 1"),
+        ({"weights": [1.0, 1.0, 1.0]}, "weights of members must be shares of 1; they sum to 3"),
+        ({"recalibration": {"factor": 0.0}}, "factor of the recalibration is 0, expected above 0"),
+        ({"recalibration": {"factor": float("nan")}}, "factor of the recalibration is nan"),
+        ({"intervals": {"scores": [float("nan"), 1.0]}}, "scores of the intervals"),
+        ({"target": "band_gap"}, "target is 'band_gap', but of a member 'y'"),
+        ({"unit": "eV"}, "unit is 'eV', but of a member ''"),
+    ],
+)
+def test_an_ensemble_of_impossible_numbers(copy: Path, changes: Any, message: str) -> None:
+    path = copy / "ensemble.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, **changes}), encoding="utf-8")
+    with pytest.raises(ModelFileError, match=rf"ensemble\.json: damaged \(.*{message}"):
+        load_ensemble(copy)
+
+
+def test_a_member_of_no_numbers(copy: Path) -> None:
+    path = copy / "members" / "0001" / "model.safetensors"
+    weights = load_file(path)
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    weights[name][...] = float("nan")
+    save_file(weights, path)
+    with pytest.raises(
+        ModelFileError, match=rf"0001/model\.safetensors: damaged: '{name}' holds NaN"
+    ):
+        load_ensemble(copy)
+
+
+def test_a_domain_of_no_numbers(copy: Path) -> None:
+    arrays = dict(np.load(copy / "domain.npz"))
+    np.savez(copy / "domain.npz", **{**arrays, "threshold": np.nan})
+    with pytest.raises(ModelFileError, match=r"domain\.npz: damaged: it holds numbers"):
+        load_ensemble(copy)

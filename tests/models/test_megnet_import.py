@@ -183,9 +183,51 @@ def test_a_missing_set2set(tmp_path):
         import_megnet(path)
 
 
-def test_scaled_targets_are_refused(tmp_path):
-    path = save(tmp_path, target_scaler={"@class": "StandardScaler", "mean": 1.0, "std": 2.0})
-    with pytest.raises(ModelFileError, match="targets scaled by StandardScaler; only unscaled"):
+@pytest.mark.parametrize(
+    ("scaler", "mean", "std"),
+    [
+        ({"mean": -1.5, "std": 2.0, "is_intensive": True}, -1.5, 2.0),
+        ({"mean": 0.25, "std": 1e-3}, 0.25, 1e-3),
+        ({"mean": 3.0, "std": 0}, 3.0, 1.0),  # the authors' code takes 1 for 0
+    ],
+)
+def test_scaled_targets_come_back_in_their_unit(scaler, mean, std, tmp_path):
+    """As the authors' `StandardScaler` gives predictions back: times std plus mean."""
+    scaler = {"@module": "megnet.utils.preprocessing", "@class": "StandardScaler", **scaler}
+    config, network = import_megnet(save(tmp_path, target_scaler=scaler))
+    view = SPEC.reads(config)
+    table = view.table_config.build(golden_crystals())
+    with torch.inference_mode():
+        found = network(view.batch(table, np.array([NAMES.index(n) for n in BONDED])))[:, 0]
+    expected = [STRUCTURES[name]["synthetic_T3_cutoff4"] * std + mean for name in BONDED]
+    assert np.abs(found.numpy() - expected).max() < TOLERANCE * max(std, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scaler", "message"),
+    [
+        (
+            {"@class": "MinMaxScaler"},
+            "targets scaled by 'MinMaxScaler'; expected DummyScaler or St",
+        ),
+        (
+            {"@class": "StandardScaler", "mean": 1.0, "std": 2.0, "is_intensive": False},
+            r"json: a model of totals of a cell \(its target_scaler has is_intensive false\); only",
+        ),
+        (
+            {"@class": "StandardScaler", "mean": 1.0, "std": -2.0},
+            "target_scaler: mean 1 and std -2; expected finite numbers, std above 0",
+        ),
+        (
+            {"@class": "StandardScaler", "mean": "x", "std": 2.0},
+            "not the JSON of a MEGNet of crystals",
+        ),
+        ({"@class": "StandardScaler", "std": 2.0}, "not the JSON of a MEGNet of crystals"),
+    ],
+)
+def test_scalers_that_cannot_be_read(scaler, message, tmp_path):
+    path = save(tmp_path, target_scaler=scaler)
+    with pytest.raises(ModelFileError, match=message):
         import_megnet(path)
 
 

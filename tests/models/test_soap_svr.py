@@ -14,11 +14,12 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
 from raymat.data.scaling import TargetScaling
 from raymat.data.splits import SplitConfig, make_split
-from raymat.errors import ConfigError, DataError
+from raymat.errors import ConfigError, DataError, ModelFileError
 from raymat.features.descriptor_table import DescriptorBatch
 from raymat.features.soap import SoapConfig
 from raymat.models import _svr_forecast, load_spec, soap_svr
 from raymat.models._svr_forecast import forecast_fit_s
+from raymat.models._weights import load_weights
 from raymat.models.soap_svr import SOAPSVR, SPEC, SOAPSVRConfig
 from raymat.training.model_files import TrainedModel, load_model, save_model
 from raymat.tuning.space import parse_space
@@ -232,6 +233,31 @@ def test_model_file_round_trip(train, test, tmp_path, task, changes):
     assert again.config == model.config
     assert again.network.n_parameters == model.network.n_parameters
     assert torch.equal(again.network(test), model.network(test))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gamma": [-1.0]}, "no fitted gamma above 0"),
+        ({"gamma": []}, "no fitted gamma above 0"),
+        ({"gamma": [float("nan")]}, "'gamma' holds NaN"),
+        ({"offsets": [0, 5]}, "of different support vectors"),
+        ({"platt": [1.0]}, "it holds 1 numbers of a logistic curve, expected 0"),
+        ({"divisors": [1.0]}, "it does not hold the 0 positive divisors"),
+    ],
+)
+def test_support_vectors_that_do_not_fit_together(train, change, message):
+    config = SOAPSVRConfig(species=SPECIES)
+    network = solved(train, make_targets(train), "regression")
+    weights = network.state_dict()
+    for name, values in change.items():
+        weights[name] = torch.tensor(values, dtype=weights[name].dtype)
+    with pytest.raises(ModelFileError, match=f"here: damaged: .*{message}"):
+        load_weights(SOAPSVR(config, "regression"), weights, where="here")
+    weights = network.state_dict()
+    weights["columns"] = weights["columns"] + network.n_features
+    with pytest.raises(ModelFileError, match="here: damaged: columns lie outside the"):
+        load_weights(SOAPSVR(config, "regression"), weights, where="here")
 
 
 def test_state_replaces_another_solution(train, test):

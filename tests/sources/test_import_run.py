@@ -60,6 +60,7 @@ def tables(folder: Path, crystals: CrystalSet) -> list[str]:
             "cif": [str(crystals[r].to_structure().to(fmt="cif")) for r in range(len(crystals))],
             "y": [1.0, None, *range(len(crystals) - 2)],
             "words": ["a", None, *"b" * (len(crystals) - 2)],
+            "notes": [f"note {row}" for row in range(len(crystals))],
             "is_good": [True, None, *[False] * (len(crystals) - 2)],
         }
     )
@@ -99,9 +100,20 @@ def test_target_is_checked_as_everywhere(tmp_path: Path, twelve_crystals: Crysta
     found = run(source, tmp_path / "o.parquet", target="y", max_rejected=1.0)
     wanted = load_crystals(source, target="y", max_rejected=1.0)
     assert found.rejected["reason"].tolist() == wanted.rejected["reason"].tolist()
-    for target, words in (("z", "no column 'z'"), ("words", "holds text")):
+    for target, words in (("z", "no column 'z'"), ("notes", "holds text")):
         with pytest.raises(DataError, match=words):
             run(source, tmp_path / "p.parquet", target=target, max_rejected=1.0)
+
+
+def test_two_words_are_a_target_and_stay_words(tmp_path: Path, twelve_crystals: CrystalSet) -> None:
+    source = tables(tmp_path, twelve_crystals)[0]
+    run(source, tmp_path / "o.parquet", target="words", max_rejected=1.0)
+    loaded = load_crystals(str(tmp_path / "o.parquet"), target="words")
+    wanted = load_crystals(source, target="words", max_rejected=1.0)
+    assert loaded.prop == wanted.prop
+    assert loaded.prop is not None
+    assert loaded.prop.holds_words
+    assert pq.read_table(tmp_path / "o.parquet")["words"].to_pylist()[0] in loaded.prop.names
 
 
 def test_listed_file_of_another_format(tmp_path: Path, tiny_crystals: CrystalSet) -> None:

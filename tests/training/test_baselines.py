@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 from fitting import TEST, TRAIN
+from sklearn.ensemble import RandomForestRegressor
 
 from raymat.features.elements import element_features
-from raymat.training.baselines import composition_baseline, composition_features, mean_baseline
+from raymat.training.baselines import (
+    N_TREES,
+    composition_baseline,
+    composition_features,
+    mean_baseline,
+)
 
 
 def test_mean():
@@ -51,3 +57,38 @@ def test_composition_learns_from_training_rows_only(twelve_crystals, task):
     if task == "classification":
         assert ((expected >= 0) & (expected <= 1)).all()
         assert expected.shape == TEST.shape
+
+
+def test_composition_is_the_same_in_all_small_units(twelve_crystals):
+    """To the last bit where the units differ by a power of 2; scikit-learn alone gives the mean."""
+    features = composition_features(twelve_crystals)
+    targets = twelve_crystals.target("y") * 2.0**-40
+    options = {"train": TRAIN, "predict": np.arange(12), "task": "regression", "seed": 3}
+    expected = composition_baseline(features, targets, **options)
+    assert np.ptp(expected) > 0.1 * np.ptp(targets)
+    for unit in (2.0**-60, 2.0**20, 2.0**90):
+        predicted = composition_baseline(features, targets * unit, **options)
+        assert np.array_equal(predicted, expected * unit)
+
+
+@pytest.mark.parametrize("unit", [0.05, 1.0, 3e4])
+def test_composition_of_ordinary_targets_is_that_of_plain_scikit_learn(twelve_crystals, unit):
+    features = composition_features(twelve_crystals)
+    targets = twelve_crystals.target("y") * unit
+    plain = RandomForestRegressor(N_TREES, max_features=1 / 3, random_state=3)
+    plain.fit(features[TRAIN], targets[TRAIN])
+    options = {"train": TRAIN, "predict": TEST, "task": "regression", "seed": 3}
+    predicted = composition_baseline(features, targets, **options)
+    assert np.array_equal(predicted, plain.predict(features[TEST]))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-5, 1e9])
+def test_composition_learns_numbers_of_any_size(twelve_crystals, scale):
+    features = composition_features(twelve_crystals)
+    targets = twelve_crystals.target("y")
+    options = {"train": TRAIN, "predict": np.arange(12), "task": "regression", "seed": 3}
+    expected = composition_baseline(features, targets, **options)
+    predicted = composition_baseline(features, targets * scale, **options) / scale
+    # Twelve crystals have splits that are equally good, between which rounding decides.
+    assert np.corrcoef(predicted, expected)[0, 1] > 0.9
+    assert np.ptp(predicted) == pytest.approx(np.ptp(expected), rel=0.3)

@@ -204,3 +204,64 @@ def test_a_model_file_from_before_there_were_thresholds(classifier, tmp_path):
     del content["threshold"]
     (tmp_path / DESCRIPTION).write_text(json.dumps(content), encoding="utf-8")
     assert load_model(tmp_path).threshold is None
+
+
+@pytest.fixture
+def by_values(crystals, tmp_path):
+    """A source with columns of 0 and 1 and of two words."""
+    is_high = crystals.properties["is_metal"].to_numpy() > 0
+    columns = pd.DataFrame(
+        {"stable": is_high.astype(float), "phase": np.where(is_high, "metal", "insulator")}
+    )
+    write_crystals(replace(crystals, properties=columns), tmp_path / "classes.parquet")
+    return tmp_path / "classes.parquet"
+
+
+@pytest.mark.parametrize(
+    ("target", "names"), [("stable", ("0", "1")), ("phase", ("insulator", "metal"))]
+)
+def test_a_column_of_two_values_is_learned_as_classes(run, by_values, crystals, target, names):
+    inputs = load(run, by_values, None, target=target)
+    assert (inputs.prop.task, inputs.prop.names) == ("classification", names)
+    assert inputs.targets.tolist() == crystals.properties["is_metal"].tolist()
+    assert run.header["class_names"] == list(names)
+    assert (
+        inputs.prop.say_classes()
+        == {
+            "stable": "target 'stable' holds 0 and 1 only: learned as classes (class 1: 1);"
+            " --classes none learns it as a number",
+            "phase": "target 'phase' holds the words insulator and metal: learned as classes"
+            " (class 1: metal)",
+        }[target]
+    )
+
+
+def test_the_way_back_to_numbers(run, by_values):
+    inputs = load(run, by_values, "none", target="stable")
+    assert (inputs.prop.task, inputs.threshold) == ("regression", None)
+    assert run.header["class_names"] is None
+    again = load(run, by_values, None, target="stable")  # a run that began so goes on so
+    assert again.prop.task == "regression"
+
+
+def test_a_value_still_cuts_a_column_of_0_and_1(run, by_values):
+    inputs = load(run, by_values, 0.5, target="stable")
+    assert (inputs.prop.task, inputs.threshold, inputs.prop.names) == ("classification", 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"), [("none", "holds words"), ("median", "a class already")]
+)
+def test_words_are_no_numbers(run, by_values, rule, words):
+    with pytest.raises(ConfigError, match=f"'phase' .*{words}.*; leave --classes out"):
+        load(run, by_values, rule, target="phase")
+
+
+def test_numbers_are_cut_where_a_command_needs_classes(run, by_values, source):
+    """As an explanation does: a number by its median, a class as it is."""
+    options = {"split_config": SPLIT, "max_rejected": 0.05, "numbers_as": "median"}
+    number = load_inputs(run, source=str(source), target="y", **options)
+    assert number.threshold is not None
+    run.update_header(data={})
+    kept = load_inputs(run, source=str(by_values), target="stable", **options)
+    assert (kept.threshold, kept.prop.names) == (None, ("0", "1"))

@@ -81,7 +81,11 @@ def data(twelve_crystals):
 
 def begin(data, *, seed=0, alpha=1e-3, **settings):
     return start_fit(
-        SPEC, RidgeConfig(alpha=alpha), ClosedFormConfig(**settings), data=data, seed=seed
+        SPEC,
+        RidgeConfig(alpha=alpha),
+        ClosedFormConfig(**{"target_scaling": "none", **settings}),
+        data=data,
+        seed=seed,
     )
 
 
@@ -154,9 +158,9 @@ def test_scaled_targets_are_learned_and_given_back(data):
     assert fitting.best.train_loss == pytest.approx(loss, abs=ROUNDED)
 
 
-def test_by_default_the_target_is_learned_as_it_is(data):
-    assert ClosedFormConfig() == ClosedFormConfig(target_scaling="none")
-    assert solved(data).scaling == TargetScaling()
+def test_by_default_the_target_is_learned_in_standard_deviations(data):
+    assert ClosedFormConfig() == ClosedFormConfig(target_scaling="standard")
+    assert solved(data, target_scaling="none").scaling == TargetScaling()
     with pytest.raises(ValidationError, match="target_scaling"):
         ClosedFormConfig(target_scaling="minmax")
     with pytest.raises(ValidationError, match="epochs"):

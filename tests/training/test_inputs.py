@@ -19,6 +19,7 @@ from raymat.training.results import (
     FitResult,
     predict_baselines,
     prediction_table,
+    say_if_flat,
     score_against_baselines,
     score_part,
 )
@@ -262,3 +263,29 @@ def test_rejected_rows_of_a_prediction(twelve_crystals):
     assert joined["material_id"].tolist() == ["CsCl-0", "Si-1"]
     with pytest.raises(DataError, match=r"1 of 12 crystals .*the first: CsCl-0 no\)"):
         join_rejected(none, twelve_crystals, {2: "no"}, max_rejected=0.05)
+
+
+@pytest.mark.parametrize(
+    ("scale", "is_odd"), [(1e-11, True), (1e-7, True), (1.0, False), (1e5, False), (1e7, True)]
+)
+def test_targets_of_an_unusual_size_are_said(run, twelve_crystals, tmp_path, scale, is_odd):
+    properties = pd.DataFrame({"compressibility": twelve_crystals.target("y") * scale})
+    write_crystals(replace(twelve_crystals, properties=properties), tmp_path / "t.parquet")
+    load(run, tmp_path / "t.parquet", target="compressibility")
+    texts = [event["text"] for event in run.events() if event["event"] == "warning"]
+    assert len(texts) == is_odd
+    if is_odd:
+        assert "targets of 'compressibility' are mostly near" in texts[0]
+        assert "outside 1e-06 to 1e+06; check their unit" in texts[0]
+
+
+@pytest.mark.parametrize(("spread", "is_flat"), [(0.0, True), (1e-4, True), (1e-2, False)])
+def test_predictions_that_are_one_number_are_said(run, source, spread, is_flat):
+    inputs = load(run, source)
+    predictions = 3.0 + spread * inputs.targets
+    train = inputs.split.rows("train")
+    predictions[train] = np.arange(len(train))  # what counts is the other rows
+    text = say_if_flat(inputs, predictions)
+    assert (text is not None) == is_flat
+    if text is not None:
+        assert text.startswith("the model predicts about 3")

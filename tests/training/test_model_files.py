@@ -201,3 +201,73 @@ def test_impossible_output(folder, changes, found):
     describe(folder, **changes)
     with pytest.raises(ModelFileError, match=rf"model\.json: {found}.*expected one of"):
         load_model(folder)
+
+
+# --- damage that would speak ----------------------------------------------------------------------
+
+
+def without_checksum(folder):
+    """Make the folder one of an earlier version, whose weights have no checksum."""
+    content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    del content["weights_sha256"]
+    (folder / DESCRIPTION).write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_folder_without_checksum_still_loads(model, folder, fitting):
+    without_checksum(folder)
+    assert np.array_equal(load_model(folder).predict(fitting.table), model.predict(fitting.table))
+
+
+def test_weights_that_were_exchanged(folder):
+    weights = load_file(folder / WEIGHTS)
+    weights["embedding.weight"] = weights["embedding.weight"] * 2
+    save_file(weights, folder / WEIGHTS)
+    with pytest.raises(
+        ModelFileError, match=r"model\.safetensors: not the weights that model\.json"
+    ):
+        load_model(folder)
+    without_checksum(folder)
+    load_model(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("checked", [True, False])
+def test_weights_that_are_no_numbers(folder, value, checked):
+    weights = load_file(folder / WEIGHTS)
+    weights["embedding.bias"][3] = value
+    save_file(weights, folder / WEIGHTS)
+    if not checked:
+        without_checksum(folder)
+    message = r"model\.safetensors: damaged: 'embedding.bias' holds NaN or infinite numbers; copy"
+    with pytest.raises(ModelFileError, match=message):
+        load_model(folder)
+
+
+def test_variances_below_zero(folder):
+    weights = load_file(folder / WEIGHTS)
+    name = next(name for name in weights if name.endswith("running_var"))
+    weights[name][0] = -1.0
+    save_file(weights, folder / WEIGHTS)
+    with pytest.raises(ModelFileError, match=f"'{name}' holds negative variances"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scaling": {"mean": 0.0, "std": 0.0}}, "scaling: std is 0, expected above 0"),
+        ({"scaling": {"mean": 0.0, "std": -1.5}}, "scaling: std is -1.5, expected above 0"),
+        ({"scaling": {"mean": float("nan"), "std": 1.0}}, "mean is nan, expected a finite number"),
+        ({"scaling": {"mean": 0.0, "std": float("inf")}}, "std is inf, expected a finite number"),
+        ({"scaling": {"mean": "1", "std": 1.0}}, "mean is '1', expected a finite number"),
+        ({"threshold": float("nan")}, "threshold is nan, expected a finite number"),
+        ({"elements": [8, 900]}, r"elements are \[8, 900\], expected atomic numbers from 1 to 118"),
+        ({"elements": "O"}, "elements are 'O', expected atomic numbers"),
+        ({"class_names": ["a"]}, r"class_names are \['a'\], expected two words"),
+    ],
+)
+def test_facts_with_which_predictions_would_be_wrong(folder, changes, message):
+    describe(folder, **changes)
+    with pytest.raises(ModelFileError, match=rf"model\.json: .*{message}") as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)

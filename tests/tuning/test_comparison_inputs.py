@@ -159,3 +159,17 @@ def test_fewest_training_rows_of_any_repetition() -> None:
     assert fewest == 57
     with pytest.raises(ConfigError, match=r"58 is more than the 57 training rows of bulk"):
         check_training_sizes(plan, {"bulk": fewest})
+
+
+def test_a_column_of_0_and_1_is_a_class_unless_the_plan_says_no(file: str) -> None:
+    table = pd.read_parquet(file)
+    table.assign(gap=np.arange(N) % 2).to_parquet(file)
+    for classes, begun, task in [
+        ({}, None, "classification"),
+        ({"classes": "none"}, None, "regression"),
+        ({}, {"gap": "regression"}, "regression"),  # resumed: begun when it was still a number
+    ]:
+        split = {"train": 0.5, "validation": 0.25, "test": 0.25}
+        plan = planned(data=file, properties={"gap": classes}, split=split)
+        (rows,) = load_rows(plan, max_rejected=0.1, begun=begun).values()
+        assert rows.task == rows.inputs(plan, 0, None).prop.task == task

@@ -15,7 +15,7 @@ import raymat
 from raymat.errors import ConfigError
 from raymat.tuning.distributions import Choice, Int, LogUniform, Uniform
 from raymat.tuning.space import SearchSpace, parse_space, read_space, shipped_spaces
-from raymat.tuning.trial_config import TrialConfig
+from raymat.tuning.trial_config import TrialConfig, flat_config
 
 N_DRAWS = 2000
 TENTH_OF_DRAWS_TOLERANCE = 0.03  # four standard errors of a tenth in 2000 draws
@@ -252,6 +252,38 @@ def test_a_configuration_survives_yaml():
 def test_a_configuration_that_cannot_be_used(content, message):
     with pytest.raises(ConfigError, match=message):
         TrialConfig.from_dict(content, where="best.yaml")
+
+
+NESTED = {"model": {"n_conv": 2}, "training": {"epochs": 7, "optimizer": "adam"}}
+DOTTED = {"model.n_conv": 2, "training.epochs": 7, "training.optimizer": "adam"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [NESTED, {"model.n_conv": 2, "training": NESTED["training"]}, {**DOTTED, "training": {}}],
+)
+def test_a_configuration_may_nest(config):
+    expected = TrialConfig.from_dict({"model": "cgcnn", "config": DOTTED}, where="c.yaml")
+    assert TrialConfig.from_dict({"model": "cgcnn", "config": config}, where="c.yaml") == expected
+    assert flat_config({"model": "cgcnn", "config": config}, where="c.yaml") == DOTTED
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"training": {"epochs": 2}, "training.epochs": 3},
+            "c.yaml: config: 'training.epochs' is given twice, nested and dotted; remove one",
+        ),
+        ({"training": {"epoch": 2}}, "'training.epoch' is not a field of FitConfig; did you mean"),
+        ({"training": 2}, "c.yaml: config: 'training' does not begin with 'model.' or"),
+        ({"training": {"epochs": {"x": 1}}}, "'training.epochs' must be a whole number"),
+        ({"train": {"epochs": 2}}, "c.yaml: config: 'train' does not begin with"),
+    ],
+)
+def test_nested_keys_that_cannot_be_used(config, message):
+    with pytest.raises(ConfigError, match=message):
+        TrialConfig.from_dict({"model": "cgcnn", "config": config}, where="c.yaml")
 
 
 # --- finding the file ----------------------------------------------------------------------------

@@ -17,10 +17,10 @@ from raymat.data.checks import (
     Checked,
     add_reasons,
     find_column,
+    find_task,
     reject_duplicates,
     target_numbers,
     target_reasons,
-    text_problem,
 )
 from raymat.data.files.units import ColumnUnit, collect_text_units, plan_columns, split_header
 from raymat.data.raw import ID_COLUMN
@@ -171,10 +171,12 @@ def judge(
         hint: pd.DataFrame = columns.of(parts.read(0)).schema.empty_table().to_pandas()
         find_column(hint, target, where=where)
         column, values = _target_cells(columns, parts, n_parts, target)
-        problem = text_problem(column, values, hint, where=where)
-        if problem is not None:
-            raise problem
-        add_reasons(reasons, target_reasons(column, values, find_property(target)))
+        prop = find_task(column, values, hint, where=where)
+        if prop.holds_words:  # written as they are
+            add_reasons(reasons, target_reasons(column, target_numbers(column, prop), prop))
+            values = None
+        else:
+            add_reasons(reasons, target_reasons(column, values, prop))
     reject_duplicates(reasons, np.array(found.ids, dtype=object), frozenset())
     return Checked(reasons, pd.DataFrame()), values
 
