@@ -56,6 +56,9 @@ _KINDS = {
 }
 
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
@@ -104,11 +107,19 @@ def build_config(
     try:
         # As JSON, of which pydantic takes lists for tuples and mappings for configs also where it
         # takes "5", true and 1.0 for no whole number.
-        return cls.model_validate_json(json.dumps(values, default=_as_json), strict=True)
+        return cls.model_validate_json(_json_text(values, where), strict=True)
     except ValidationError as cause:
         raise ConfigError(f"{where}: {_first_problem(cause, prefix)}") from cause
+
+
+def _json_text(values: Mapping[str, Any], where: str) -> str:
+    try:
+        text = json.dumps(values, default=_as_json)
     except (TypeError, ValueError, RecursionError) as cause:
         raise ConfigError(f"{where}: {one_line(cause)}") from cause
+    if _NUL.search(text):
+        raise ConfigError(f"{where}: text with the character NUL, which no name can hold")
+    return text
 
 
 def _as_json(value: Any) -> Any:

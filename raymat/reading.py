@@ -33,10 +33,9 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
-# Text that no file name and no encoding can hold: NUL, and halves of surrogate pairs.
-_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding can write
 # Without these, a JSON text of few brackets holds nothing that `check_values` would refuse.
-_SUSPICIOUS = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)|\d{19}")
+_SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|\d{19}")
 
 
 def check_file(path: Path) -> None:
@@ -155,8 +154,8 @@ def check_values(content: object) -> None:
 
 
 def _check_scalar(value: object) -> None:
-    if isinstance(value, str) and _UNUSABLE.search(value):
-        raise ValueError("text with a character that cannot be written (NUL or half a surrogate)")
+    if isinstance(value, str) and _HALVES.search(value):
+        raise ValueError("text with half a surrogate pair, which cannot be written")
     if isinstance(value, int) and not -LARGEST < value < LARGEST:
         digits = int(value.bit_length() * 0.30103) + 1
         raise ValueError(f"a whole number of {digits} digits; at most {len(str(LARGEST))} fit")

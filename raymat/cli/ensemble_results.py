@@ -1,6 +1,5 @@
 """The result of an ensemble on the terminal: scores, what joining brought, calibration, files."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from raymat.cli.results import console_for_results, number, print_leakage, score_table
 from raymat.errors import RaymatError, one_line
+from raymat.reading import read_json
 
 Metrics = dict[str, Any]
 _FILES = ("metrics.json", "calibration.json", "members.parquet", "predictions.parquet")
@@ -51,7 +51,7 @@ def show_ensemble_result(metrics: Metrics, run: Path) -> None:
     for line in say_failures(members):
         console.print(line)
     print_leakage(console, metrics)
-    calibration = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
+    calibration = read_json(run / "calibration.json")
     _print_calibration(console, calibration)
     quoted = shlex.quote(str(run))
     found = ", ".join(name for name in _FILES if (run / name).exists())

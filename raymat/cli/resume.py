@@ -1,6 +1,5 @@
 """``raymat resume``: continue an interrupted run."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from raymat.cli import options
 from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 from raymat.errors import ConfigError, RunError
+from raymat.reading import read_json
 
 if TYPE_CHECKING:
     from raymat.cli.progress import RunProgress
@@ -244,10 +244,9 @@ def read_metrics(run: Path) -> dict[str, Any]:
     """
     path = run / "metrics.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as cause:
         raise RunError(f"{path}: cannot be read ({cause})") from cause
-    return dict(content)
 
 
 _CONTINUE: dict[str, Callable[[Path, dict[str, Any], _Wish], None]] = {

@@ -9,7 +9,6 @@
     members/0057/outputs.npz    its predictions of the run's own crystals
 """
 
-import json
 import os
 import shutil
 import zipfile
@@ -31,6 +30,7 @@ from raymat.errors import DataError, ModelFileError, RaymatError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureView
 from raymat.properties import Task
+from raymat.reading import read_json
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.members import latent_vectors, predict_members
 from raymat.training.model_files import TrainedModel, load_model, save_model
@@ -255,10 +255,10 @@ def is_ensemble(folder: Path) -> bool:
     if (folder / DESCRIPTION).exists():
         return True
     try:
-        header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        header = read_json(folder / "run.json")
     except (OSError, ValueError):
         return False
-    return isinstance(header, dict) and header.get("command") == "ensemble"
+    return header.get("command") == "ensemble"
 
 
 def load_ensemble(folder: Path) -> Ensemble:
@@ -307,13 +307,11 @@ def _check_shares(numbers: list[int], weights: NDArray[np.float64]) -> None:
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise ModelFileError(_say_missing(folder)) from None
     except (OSError, ValueError) as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
-    if not isinstance(content, dict):
-        raise ModelFileError(f"{path}: expected a JSON object")
     return content
 
 

@@ -22,6 +22,7 @@ from raymat.errors import ModelFileError
 from raymat.models._spec import Output
 from raymat.models._weights import load_weights
 from raymat.models.megnet import CENTERS_BEYOND_CUTOFF, MAX_ATOMIC_NUMBER, MEGNet, MEGNetConfig
+from raymat.reading import read_json
 
 _SET2SET = {
     "project.weight": "x_to_m_weight",
@@ -108,7 +109,7 @@ def _read_keras(path: Path) -> _KerasFile:
 
 def _read_graph_settings(path: Path) -> _GraphSettings:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         graph = _either(content, "graph_converter", "graph_convertor")
         expansion = _either(graph, "bond_converter", "bond_convertor")
         centers = expansion["centers"]

@@ -13,7 +13,8 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from raymat.errors import RunError
+from raymat.errors import RunError, one_line
+from raymat.reading import LOG_BYTES, parse_object, read_bytes
 
 Event = dict[str, Any]
 
@@ -65,21 +66,36 @@ def read_events(path: Path) -> list[Event]:
     Raises:
         RunError: another line is damaged.
     """
-    if not path.exists():
+    try:
+        lines = read_bytes(path, at_most=LOG_BYTES).split(b"\n")[:-1]  # after the last: torn
+    except FileNotFoundError:
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
+    except (OSError, ValueError) as cause:
+        raise RunError(f"{path}: cannot be read ({one_line(cause)})") from cause
     events: list[Event] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            events.append(json.loads(line))
+            events.append(_checked(parse_object(line)))
         except ValueError as cause:
             raise RunError(
                 f"{path}, line {number}: damaged ({cause}); put the file back from a copy, or"
                 " remove the line and resume"
             ) from cause
     return events
+
+
+def _checked(event: Event) -> Event:
+    """Check what every event has.
+
+    Raises:
+        ValueError: it lacks its kind, or the time at which it happened.
+    """
+    if not isinstance(event.get("event"), str):
+        raise ValueError("no 'event' that names its kind")  # noqa: TRY004
+    datetime.fromisoformat(str(event.get("time")))
+    return event
 
 
 def now() -> str:
@@ -93,13 +109,15 @@ def _write_whole(file: RawIOBase, line: bytes) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Give a JSON value in which floats that are not finite are null."""
+    """Give a JSON value in which floats that are not finite are null, and text can be encoded."""
     if isinstance(value, dict):
         return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str) and not value.isascii():  # a file's name may be in another encoding
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
 
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from raymat.errors import RaymatError, RunError
+from raymat.reading import read_json
 from raymat.tracking.events import Event, EventLog, finite, now, read_events
 
 Status = Literal["running", "complete", "interrupted", "failed"]
@@ -262,13 +263,11 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     file = path / "run.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except FileNotFoundError:
         raise RunError(f"{path}: not a run directory (no run.json in it)") from None
     except (OSError, ValueError) as cause:
         raise RunError(f"{file}: cannot be read ({cause})") from cause
-    if not isinstance(content, dict):
-        raise RunError(f"{file}: expected a JSON object")
     return content
 
 

@@ -20,6 +20,7 @@ from raymat.models import load_spec
 from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.models._weights import load_weights
 from raymat.properties import Task
+from raymat.reading import read_json
 from raymat.training.predict import predict_rows
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -178,7 +179,7 @@ def _read_output(description: dict[str, Any], spec: ModelSpec, *, where: str) ->
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         if not folder.exists():
             raise ModelFileError(
@@ -188,6 +189,4 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelFileError(f"{folder}: no {DESCRIPTION} here{hint}") from None
     except (OSError, ValueError) as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
-    if not isinstance(content, dict):
-        raise ModelFileError(f"{path}: expected a JSON object")
     return content

@@ -13,6 +13,7 @@ from raymat.config import Config, ConfigT, build_config, check_field
 from raymat.data.crystals import CrystalSet
 from raymat.errors import ConfigError, RunError, did_you_mean
 from raymat.models import available, load_spec
+from raymat.text import quoted
 from raymat.training.loops import training_config
 
 BATCH_SIZE = "training.batch_size"
@@ -69,7 +70,7 @@ class TrialConfig(Config):
         """
         model, config = content.get("model"), content.get("config", {})
         if not isinstance(config, Mapping):
-            raise ConfigError(f"{where}: config: takes keys and values, found {config!r}")
+            raise ConfigError(f"{where}: config: takes keys and values, found {quoted(config)}")
         sections = config_sections(model, where=where)
         for key in config:
             check_key(key, sections, where=f"{where}: config")
@@ -103,7 +104,9 @@ def config_sections(model: object, *, where: str) -> dict[str, type[Config]]:
     if model not in known:
         hint = did_you_mean(str(model), known)
         what = "no model is named; add a line 'model: NAME'" if model is None else "unknown model"
-        raise ConfigError(f"{where}: {what}{f' {model!r}' if model is not None else ''}{hint}")
+        raise ConfigError(
+            f"{where}: {what}{f' {quoted(model)}' if model is not None else ''}{hint}"
+        )
     spec = load_spec(str(model))
     return {"model": spec.config, "training": training_config(spec)}
 
@@ -122,7 +125,7 @@ def check_key(key: object, sections: Mapping[str, type[Config]], *, where: str) 
     same_field = [k for k in known if k.partition(".")[2] == (field or section)]
     hint = did_you_mean(str(key), known) if len(same_field) != 1 else _meant(same_field[0])
     starts = " or ".join(f"'{name}.'" for name in sections)
-    raise ConfigError(f"{where}: '{key}' does not begin with {starts}{hint}")
+    raise ConfigError(f"{where}: {quoted(str(key))} does not begin with {starts}{hint}")
 
 
 def dotted_keys(sections: Mapping[str, type[Config]]) -> tuple[str, ...]:

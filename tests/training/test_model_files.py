@@ -123,7 +123,11 @@ def test_missing_key(folder):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{torn", "cannot be read"), ("[1]", "expected a JSON object"), ("", "cannot be read")],
+    [
+        ("{torn", "cannot be read"),
+        ("[1]", r"cannot be read \(expected a JSON object, found list"),
+        ("", "cannot be read"),
+    ],
 )
 def test_description_that_is_no_json_object(folder, text, message):
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")

@@ -1,6 +1,5 @@
 """The files of a run directory, as they were left: perhaps by a run that is still at work."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from raymat.errors import RunError, one_line
+from raymat.reading import read_json
 from raymat.tracking.events import Event, read_events
 from raymat.tracking.run_directory import read_header
 
@@ -61,7 +61,7 @@ class RunFiles:
         if not self.has(name):
             return {}
         try:
-            return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
+            return read_json(self.path / name)
         except DAMAGE as cause:
             raise self._damaged(name, cause) from cause
 
