@@ -184,7 +184,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose one value, and refuse what is too deep, too large or within itself."""
-        line = self.peek_event().start_mark.line + 1
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
         self._depth += 1
         if self._depth > DEEPEST:
             raise _RefusedError(f"line {line}: nested more than {DEEPEST} deep")

@@ -7,14 +7,19 @@ cannot be opened and `ValueError` for what stands in it; a caller adds the path 
 """
 
 import json
+import math
 import os
 import re
 import stat
+from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-JSON_BYTES = 64 << 20
-"""Most bytes of a JSON file."""
+from raymat.text import quoted
+
+TEXT_BYTES = 64 << 20
+"""Most bytes of a text or picture that is read as a whole, such as a JSON file."""
 YAML_BYTES = 256 << 10
 """Most bytes of a YAML file, which is parsed slowly."""
 LOG_BYTES = 1 << 30
@@ -33,27 +38,36 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
+_WORDS: dict[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
 _HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding can write
 # Without these, a JSON text of few brackets holds nothing that `check_values` would refuse.
 _SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|\d{19}")
 
 
-def check_file(path: Path) -> None:
-    """Check that a path leads to a regular file, as a reader that opens it itself needs it.
+def regular_file(path: Path) -> Path:
+    """Return the path as it is if it leads to a regular file, for a reader that opens it itself.
 
     Raises:
         OSError: it is missing, or a folder, pipe, device or socket.
     """
     _check_mode(path.stat().st_mode)
+    return path
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """Open a regular file for reading; never waits for a writer, as a pipe would.
 
     Raises:
         OSError: it is missing, cannot be opened, or is a folder, pipe, device or socket.
     """
-    check_file(path)  # a device may act on being opened
+    regular_file(path)  # a device may act on being opened
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_mode(os.fstat(handle).st_mode)  # of the file that was really opened
@@ -91,7 +105,7 @@ def read_text(path: Path, *, at_most: int) -> str:
         raise ValueError(f"not UTF-8 text: byte {cause.start + 1} does not fit") from None
 
 
-def read_json(path: Path, *, at_most: int = JSON_BYTES) -> dict[str, Any]:
+def read_json(path: Path, *, at_most: int = TEXT_BYTES) -> dict[str, Any]:
     """Read a JSON file that holds an object; bounded as `parse_json`.
 
     Raises:
@@ -151,6 +165,32 @@ def check_values(content: object) -> None:
         level = inner
     if level:
         raise ValueError(_too_deep())
+
+
+def check_types(
+    content: Mapping[str, Any],
+    required: Mapping[str, type],
+    optional: Mapping[str, type] | None = None,
+) -> None:
+    """Check the types of some values of an object; a whole number is a number, a boolean is none.
+
+    Args:
+        content: the object.
+        required: key -> type of what must be there.
+        optional: key -> type of what may be missing or null.
+
+    Raises:
+        KeyError: a required key is missing.
+        ValueError: a value is of another type, or a number that is not finite.
+    """
+    for key, kind in {**(optional or {}), **required}.items():
+        value = content[key] if key in required else content.get(key)
+        if value is None and key not in required:
+            continue
+        is_number = kind is float and isinstance(value, int | float) and math.isfinite(value)
+        fits = is_number or (kind is not float and isinstance(value, kind))
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"'{key}' must be {_WORDS[kind]}, found {quoted(value)}")
 
 
 def _check_scalar(value: object) -> None:

@@ -9,9 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from raymat.cli.results import console_for_results, number, print_leakage, score_table
+from raymat.cli.results import console_for_results, number, print_leakage, read_metrics, score_table
 from raymat.errors import RaymatError, one_line
-from raymat.reading import read_json
 
 Metrics = dict[str, Any]
 _FILES = ("metrics.json", "calibration.json", "members.parquet", "predictions.parquet")
@@ -51,7 +50,7 @@ def show_ensemble_result(metrics: Metrics, run: Path) -> None:
     for line in say_failures(members):
         console.print(line)
     print_leakage(console, metrics)
-    calibration = read_json(run / "calibration.json")
+    calibration = read_metrics(run, "calibration.json")
     _print_calibration(console, calibration)
     quoted = shlex.quote(str(run))
     found = ", ".join(name for name in _FILES if (run / name).exists())

@@ -13,6 +13,7 @@ from raymat.data.raw import ID_COLUMN, ParsedStructure, RawCrystals, split_off_i
 from raymat.data.structure_parser import parse_cif, quiet_pymatgen
 from raymat.data.table_reader import read_csv_table
 from raymat.errors import DataError
+from raymat.reading import TEXT_BYTES, read_bytes
 
 LIST = "id_prop.csv"
 """The file of a folder that names its crystals."""
@@ -175,7 +176,7 @@ def _read_cif(path: Path) -> ParsedStructure | str:
 def read_bytes_of(path: Path) -> bytes | str:
     """Give a file's content, or, as text, why there is none."""
     try:
-        return path.read_bytes()
+        return read_bytes(path, at_most=TEXT_BYTES)
     except FileNotFoundError:
         return f"unreadable CIF: no file {path.name}"
     except (OSError, ValueError) as cause:

@@ -17,6 +17,7 @@ from raymat.config import Config, Seed
 from raymat.data.composition import chemical_systems, reduced_formulas
 from raymat.data.crystals import CrystalSet
 from raymat.errors import DataError
+from raymat.reading import regular_file
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -160,7 +161,7 @@ def read_split(path: Path) -> Split:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(regular_file(path)).read()
         stamp = json.loads(table.schema.metadata[_METADATA_KEY])
         split = Split(
             config=SplitConfig(**stamp["config"]),

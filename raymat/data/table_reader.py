@@ -12,6 +12,7 @@ import pandas as pd
 
 from raymat.data.raw import ID_COLUMN
 from raymat.errors import DataError, one_line
+from raymat.reading import regular_file
 
 
 def read_csv_table(path: Path, *, content: bytes | None = None, **options: Any) -> pd.DataFrame:
@@ -23,8 +24,8 @@ def read_csv_table(path: Path, *, content: bytes | None = None, **options: Any) 
         DataError: an empty file, or no CSV.
     """
     options.setdefault("dtype", {ID_COLUMN: str})
-    source = path if content is None else io.BytesIO(content)
     try:
+        source = regular_file(path) if content is None else io.BytesIO(content)
         table: pd.DataFrame = pd.read_csv(source, low_memory=False, **options)
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: the file is empty") from None
@@ -42,9 +43,9 @@ def read_json_table(path: Path) -> pd.DataFrame:
     """
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with opener(regular_file(path), "rt", encoding="utf-8") as file:
             content = json.load(file)
-    except (ValueError, OSError, EOFError, zlib.error) as cause:
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as cause:
         raise DataError(f"{path}: not a readable JSON file ({cause})") from cause
     return _json_table(content, path)
 

@@ -30,14 +30,21 @@ from raymat.errors import DataError, ModelFileError, RaymatError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureView
 from raymat.properties import Task
-from raymat.reading import read_json
+from raymat.reading import check_types, open_file, read_json, regular_file
+from raymat.text import quoted
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.members import latent_vectors, predict_members
-from raymat.training.model_files import TrainedModel, load_model, save_model
+from raymat.training.model_files import TrainedModel, load_model, read_elements, save_model
 from raymat.training.results import FitResult
 
 DESCRIPTION, DOMAIN, SPLIT = "ensemble.json", "domain.npz", "split.parquet"
 MEMBERS, OUTPUTS = "members", "outputs.npz"
+_REQUIRED: dict[str, type] = {
+    **dict.fromkeys(("members", "weights", "elements"), list),
+    **dict.fromkeys(("target", "unit", "task"), str),
+    "planned": int,
+}
+_OPTIONAL: dict[str, type] = {"threshold": float, "recalibration": dict, "intervals": dict}
 # What numpy raises for an npz file that is torn, empty, or lacks an array.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -231,7 +238,7 @@ def read_outputs(
     for number in numbers:
         path = run / MEMBERS / member_name(number) / OUTPUTS
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
                 values.append(stored["prediction"])
                 noise.extend([stored["noise"]] if "noise" in stored else [])
         except _DAMAGED as cause:
@@ -269,6 +276,7 @@ def load_ensemble(folder: Path) -> Ensemble:
     """
     content = _read_description(folder)
     try:
+        check_types(content, _REQUIRED, _OPTIONAL)
         numbers, weights = content["members"], np.asarray(content["weights"], dtype=np.float64)
         _check_shares(numbers, weights)
         members = tuple(load_model(folder / MEMBERS / member_name(n)) for n in numbers)
@@ -286,7 +294,7 @@ def load_ensemble(folder: Path) -> Ensemble:
             threshold=content["threshold"],
             recalibration=StdScaling.from_dict(recalibration) if recalibration else None,
             domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
-            elements=tuple(content["elements"]),
+            elements=read_elements(content),
             learned_from=_read_learned(folder / SPLIT),
             intervals=SplitConformal.from_dict(intervals) if intervals else None,
         )
@@ -300,8 +308,12 @@ def load_ensemble(folder: Path) -> Ensemble:
 
 
 def _check_shares(numbers: list[int], weights: NDArray[np.float64]) -> None:
-    if not numbers or weights.shape != (len(numbers),):
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
+        raise ValueError(f"members must be whole numbers, found {quoted(numbers)}")
+    if not numbers or len(set(numbers)) < len(numbers) or weights.shape != (len(numbers),):
         raise ValueError(f"{len(numbers)} members with weights of shape {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise ValueError("weights must be shares of at least 0")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -330,14 +342,14 @@ def _say_missing(folder: Path) -> str:
 def _read_learned(path: Path) -> frozenset[str] | None:
     if not path.exists():  # an ensemble that was copied without it still predicts
         return None
-    split = pd.read_parquet(path, columns=["material_id", "part"])
+    split = pd.read_parquet(regular_file(path), columns=["material_id", "part"])
     is_learned = split["part"].isin(["train", "validation"])
     return frozenset(split.loc[is_learned, "material_id"])
 
 
 def _read_domain(path: Path) -> LatentDomain:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
             return LatentDomain.from_arrays(dict(arrays))
     except _DAMAGED as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause

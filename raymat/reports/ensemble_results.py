@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from raymat.errors import RunError
-from raymat.reading import read_json
+from raymat.reading import read_json, regular_file
 from raymat.tracking.run_directory import read_header
 
 _COLUMNS = ["part", "target", "mean", "std"]  # without the many members' own predictions
@@ -69,8 +69,8 @@ def read_results(run: Path) -> EnsembleResults:
         raise RunError(f"{run}: no {missing[0]}; the run is not finished")
     try:
         metrics, calibration = (read_json(run / n) for n in names[:2])
-        curve = pd.read_csv(run / names[2])
-        predictions = pd.read_parquet(run / names[3], columns=_COLUMNS)
+        curve = pd.read_csv(regular_file(run / names[2]))
+        predictions = pd.read_parquet(regular_file(run / names[3]), columns=_COLUMNS)
     except (OSError, ValueError) as cause:
         raise RunError(f"{run}: its results cannot be read ({cause})") from cause
     test = predictions[predictions["part"] == "test"].reset_index(drop=True)

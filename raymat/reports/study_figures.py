@@ -8,6 +8,7 @@ import pandas as pd
 
 from raymat.data.writers import atomic_file
 from raymat.errors import RunError
+from raymat.reading import regular_file
 from raymat.tracking.run_directory import read_header
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def study_figure(run: Path) -> "Figure":
     missing = [name for name in names if not (run / name).exists()]
     if missing:
         raise RunError(f"{run}: no {missing[0]}; the run is not finished")
-    trials, curves, predictions = (pd.read_parquet(run / name) for name in names)
+    trials, curves, predictions = (pd.read_parquet(regular_file(run / name)) for name in names)
     score = "val_auc" if header["task"] == "classification" else "val_mae"
     label = _with_unit("validation AUC" if score == "val_auc" else "validation MAE", header)
     figure = Figure(figsize=(12, 4), layout="constrained")

@@ -8,12 +8,14 @@ import errno
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from raymat.errors import RunError, one_line
+from raymat.errors import RaymatError, RunError, one_line
 from raymat.reading import LOG_BYTES, parse_object, read_bytes
 
 Event = dict[str, Any]
@@ -96,6 +98,24 @@ def _checked(event: Event) -> Event:
         raise ValueError("no 'event' that names its kind")  # noqa: TRY004
     datetime.fromisoformat(str(event.get("time")))
     return event
+
+
+@contextmanager
+def reading_log(what: str = "events.jsonl") -> Iterator[None]:
+    """Turn what a value of the wrong form makes of the code that reads it into a `RunError`.
+
+    Args:
+        what: holds the value, for the message.
+    """
+    try:
+        yield
+    except RaymatError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as cause:
+        raise RunError(
+            f"{what}: a value is missing or of the wrong form ({type(cause).__name__}:"
+            f" {one_line(cause)}); put the file back from a copy"
+        ) from cause
 
 
 def now() -> str:

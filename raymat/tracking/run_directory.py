@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from raymat.errors import RaymatError, RunError
-from raymat.reading import read_json
+from raymat.reading import check_types, read_json
 from raymat.tracking.events import Event, EventLog, finite, now, read_events
 
 Status = Literal["running", "complete", "interrupted", "failed"]
@@ -45,6 +45,17 @@ PACKAGES = (
     "scikit-learn",
     "pandas",
 )
+
+
+_EMPTY: dict[str, Any] = {"arguments": {}, "argv": []}  # what stands for what is missing
+# Of what `run.json` may hold.
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(("command", "status", "started", "host", "target", "unit", "task"), str),
+    **dict.fromkeys(("arguments", "data", "split", "ensemble_sha256"), dict),
+    "argv": list,
+    "seed": int,
+    "threshold": float,
+}
 
 
 class RunDirectory:
@@ -264,11 +275,12 @@ def read_header(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     try:
         content = read_json(file)
+        check_types(content, {}, _TYPES)
     except FileNotFoundError:
         raise RunError(f"{path}: not a run directory (no run.json in it)") from None
     except (OSError, ValueError) as cause:
         raise RunError(f"{file}: cannot be read ({cause})") from cause
-    return content
+    return {**content, **{key: content.get(key) or empty for key, empty in _EMPTY.items()}}
 
 
 def amend_arguments(path: Path, changes: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A trained model on disk: weights as safetensors, everything else as JSON. No pickle."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from raymat import __version__
 from raymat.config import Config, build_config
+from raymat.data.composition import SYMBOLS
 from raymat.data.scaling import TargetScaling
 from raymat.errors import ModelFileError, RaymatError, RunError
 from raymat.features.table import FeatureTable, FeatureView
@@ -20,10 +22,16 @@ from raymat.models import load_spec
 from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.models._weights import load_weights
 from raymat.properties import Task
-from raymat.reading import read_json
+from raymat.reading import check_types, read_json, regular_file
+from raymat.text import quoted
 from raymat.training.predict import predict_rows
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+_REQUIRED: dict[str, type] = {
+    **dict.fromkeys(("model", "target", "unit", "task"), str),
+    **dict.fromkeys(("config", "scaling", "training"), dict),
+    "elements": list,
+}
 
 
 @dataclass(frozen=True)
@@ -133,12 +141,16 @@ def load_model(folder: Path) -> TrainedModel:
     """
     description = _read_description(folder)
     try:
+        check_types(description, _REQUIRED, {"threshold": float, "output": str})
+        check_types(description["scaling"], {"mean": float, "std": float})
         name, task = description["model"], description["task"]
         spec = load_spec(name)
         output = _read_output(description, spec, where=f"{folder / DESCRIPTION}")
         config = build_config(spec.config, description["config"], where=f"{folder / DESCRIPTION}")
         network = spec.build(config, output)
-        load_weights(network, load_file(folder / WEIGHTS), where=f"{folder / WEIGHTS}")
+        load_weights(
+            network, load_file(regular_file(folder / WEIGHTS)), where=f"{folder / WEIGHTS}"
+        )
         return TrainedModel(
             name=name,
             config=config,
@@ -148,7 +160,7 @@ def load_model(folder: Path) -> TrainedModel:
             task=task,
             scaling=TargetScaling(**description["scaling"]),
             threshold=description.get("threshold"),
-            elements=tuple(description["elements"]),
+            elements=read_elements(description),
             training=description["training"],
             predicts_noise=output == "gaussian",
         )
@@ -156,9 +168,25 @@ def load_model(folder: Path) -> TrainedModel:
         raise
     except KeyError as cause:
         raise ModelFileError(f"{folder / DESCRIPTION}: the key {cause} is missing") from cause
+    except ValueError as cause:
+        raise ModelFileError(f"{folder / DESCRIPTION}: {cause}") from cause
     except (OSError, SafetensorError, RuntimeError, TypeError) as cause:
         first_line = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ModelFileError(f"{folder / WEIGHTS}: cannot be loaded ({first_line})") from cause
+
+
+def read_elements(description: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the elements of a stored model or ensemble.
+
+    Raises:
+        KeyError: there are none.
+        ValueError: one is no atomic number.
+    """
+    elements = description["elements"]
+    for z in elements:
+        if not isinstance(z, int) or isinstance(z, bool) or not 1 <= z <= len(SYMBOLS):
+            raise ValueError(f"'elements' must be atomic numbers, found {quoted(z)}")
+    return tuple(elements)
 
 
 def _read_output(description: dict[str, Any], spec: ModelSpec, *, where: str) -> Output:

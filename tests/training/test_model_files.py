@@ -93,7 +93,7 @@ def test_pickle_in_place_of_the_weights(folder):
         ({"config": {"n_convs": 3}}, ConfigError, "'n_convs' is not a field of CGCNNConfig; did"),
         ({"config": {"atom_dim": 9}}, ModelFileError, r"missing \['convs\.2"),
         ({"model": "cgnn"}, ConfigError, "there is no model 'cgnn'; did you mean 'cgcnn'"),
-        ({"scaling": {"average": 1.0}}, ModelFileError, "unexpected keyword argument 'average'"),
+        ({"scaling": {"average": 1.0}}, ModelFileError, "the key 'mean' is missing"),
     ],
 )
 def test_description_that_does_not_fit(folder, changes, error, message):
