@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "raymat"
 ORDER: tuple[tuple[str, ...], ...] = (
     ("text",),
     ("errors",),
+    ("reading",),
     ("config", "properties", "shipped"),
     ("tracking",),
     ("data",),

@@ -1,6 +1,5 @@
 """The result of an ensemble on the terminal: scores, what joining brought, calibration, files."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from raymat.cli.results import (
     number,
     print_leakage,
     print_verdict,
+    read_metrics,
     score_table,
 )
 from raymat.ensembles import SHARED_ERRORS
@@ -59,7 +59,7 @@ def show_ensemble_result(metrics: Metrics, run: Path) -> None:
     for line in say_failures(members):
         console.print(line)
     print_leakage(console, metrics)
-    calibration = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
+    calibration = read_metrics(run, "calibration.json")
     _print_calibration(console, calibration)
     console.print(SHARED_ERRORS)
     quoted = shlex.quote(str(run))

@@ -13,6 +13,7 @@ from raymat.cli.results import console_for_results
 from raymat.errors import RaymatError, one_line
 from raymat.explain.explanations import class_word
 from raymat.explain.generate import SURE
+from raymat.reading import regular_file
 
 Metrics = dict[str, Any]
 _FILES = ("explanations.jsonl", "summary.csv", "trends.csv", "predictions.parquet", "metrics.json")
@@ -36,13 +37,13 @@ def show_explanations(metrics: Metrics, run: Path) -> None:
     console.print(_say_classes(metrics), style="bold")
     console.print(_classifier_table(metrics))
     console.print(_explanation_table(metrics))
-    console.print(_label_table(metrics, pd.read_csv(run / "summary.csv")))
+    console.print(_label_table(metrics, pd.read_csv(regular_file(run / "summary.csv"))))
     for line in say_empty(metrics):
         console.print(line)
     for line in say_agreement(metrics):
         console.print(line)
     if (run / "trends.csv").exists():
-        _print_trends(console, pd.read_csv(run / "trends.csv"))
+        _print_trends(console, pd.read_csv(regular_file(run / "trends.csv")))
     found = ", ".join(name for name in _FILES if (run / name).exists())
     console.print(f"\nfiles:            {run}/ ({found}, *.png)")
 

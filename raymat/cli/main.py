@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 import raymat
 from raymat.cli.interrupting import leave_in_peace, obey_signals
 from raymat.errors import DivergedError, RaymatError, did_you_mean, one_line
-from raymat.text import plain
+from raymat.text import plain, quoted
 
 # name -> (module, one line of help); the module's `app` is the command
 COMMANDS = {
@@ -69,7 +69,7 @@ class LazyGroup(TyperGroup):
         """Give a command; for a list of all of them, one that knows its help line only."""
         if cmd_name not in COMMANDS:
             group = f"; did you mean 'data {cmd_name}'?" if cmd_name in _OF_DATA else ""
-            ctx.fail(f"no command '{cmd_name}'{group or did_you_mean(cmd_name, COMMANDS)}")
+            ctx.fail(f"no command {quoted(cmd_name)}{group or did_you_mean(cmd_name, COMMANDS)}")
         module, line = COMMANDS[cmd_name]
         if self._is_listing:
             return TyperCommand(cmd_name, help=line)

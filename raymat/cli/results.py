@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from raymat.errors import RunError, one_line
+from raymat.reading import read_json
 from raymat.tracking.events import read_events
 
 Metrics = dict[str, Any]
@@ -22,6 +24,18 @@ _COLUMNS = {
         "accuracy_1": "accuracy of class 1",
     },
 }
+
+
+def read_metrics(run: Path, name: str = "metrics.json") -> Metrics:
+    """Return what a file of a complete run's results holds.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        return read_json(run / name)
+    except (OSError, ValueError) as cause:
+        raise RunError(f"{run / name}: cannot be read ({one_line(cause)})") from cause
 
 
 def show_tune_result(metrics: Metrics, run: Path, *, next_steps: list[str]) -> None:

@@ -1,6 +1,5 @@
 """``raymat resume``: continue an interrupted run."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,13 +51,15 @@ def resume(
 
     Example: raymat resume runs/tune-cgcnn-20250301-101500
     """
+    from raymat.tracking.events import reading_log
     from raymat.tracking.run_directory import amend_arguments, read_header
 
     header = read_header(run)
     command = str(header.get("command"))
     if header.get("status") == "complete":
         if command in _SHOW_AGAIN:
-            _SHOW_AGAIN[command](run, header)
+            with reading_log(f"{run}: the results"):
+                _SHOW_AGAIN[command](run, header)
         typer.echo(f"{run}: the run is complete, nothing is left to do")
         return
     if finish and command != "tune":
@@ -204,6 +205,7 @@ def _continue_contributions(run: Path, header: dict[str, Any], wish: _Wish) -> N
 def _show_explanations_again(run: Path, header: dict[str, Any]) -> None:
     del header
     from raymat.cli.explain import show_result
+    from raymat.cli.results import read_metrics
 
     show_result(read_metrics(run), run)
 
@@ -211,6 +213,7 @@ def _show_explanations_again(run: Path, header: dict[str, Any]) -> None:
 def _show_contributions_again(run: Path, header: dict[str, Any]) -> None:
     del header
     from raymat.cli.contributions_results import show_contributions
+    from raymat.cli.results import read_metrics
 
     show_contributions(read_metrics(run), run)
 
@@ -228,29 +231,17 @@ def _show_comparison_again(run: Path, header: dict[str, Any]) -> None:
 def _show_ensemble_again(run: Path, header: dict[str, Any]) -> None:
     del header
     from raymat.cli.ensemble import show_result
+    from raymat.cli.results import read_metrics
 
     show_result(read_metrics(run), run)
 
 
 def _show_screening_again(run: Path, header: dict[str, Any]) -> None:
     del header
+    from raymat.cli.results import read_metrics
     from raymat.cli.screen import show_result
 
     show_result(read_metrics(run), run)
-
-
-def read_metrics(run: Path) -> dict[str, Any]:
-    """Read the `metrics.json` of a complete run.
-
-    Raises:
-        RunError: it cannot be read.
-    """
-    path = run / "metrics.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise RunError(f"{path}: cannot be read ({cause})") from cause
-    return dict(content)
 
 
 _CONTINUE: dict[str, Callable[[Path, dict[str, Any], _Wish], None]] = {

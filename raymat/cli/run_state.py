@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from raymat.tracking.events import Event
+from raymat.tracking.events import Event, reading_log
 
 RECENT_S = 60.0  # throughput is that of the last minute
 
@@ -73,6 +73,7 @@ class RunState:
     _epoch_times: deque[float] = field(default_factory=deque)
     _training_since: float | None = None
 
+    @reading_log()
     def replay(self, events: list[Event]) -> None:
         """Take what was logged before this session; nothing of it is running now."""
         for event in events:

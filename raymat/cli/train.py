@@ -8,6 +8,7 @@ import typer
 from raymat.cli import options
 from raymat.cli.wandb_option import WandbOption, projecting
 from raymat.errors import ConfigError, did_you_mean
+from raymat.text import quoted
 
 if TYPE_CHECKING:
     from raymat.data.splits import SplitConfig
@@ -148,5 +149,5 @@ def read_split(content: Any, path: Path) -> "SplitConfig | None":
     if content is None:
         return None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: split: takes keys and values, found {content!r}")
+        raise ConfigError(f"{path}: split: takes keys and values, found {quoted(content)}")
     return build_config(SplitConfig, content, where=f"{path}: split")

@@ -18,7 +18,7 @@ from raymat.cluster.placement_groups import free_groups
 from raymat.cluster.resources import trial_resources
 from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.cluster.tasks import result_of, start_task
-from raymat.config import Config, build_config
+from raymat.config import Concurrency, Config, Gpus, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import RaymatError, RunError
 from raymat.tracking.run_directory import Listener, RunDirectory
@@ -53,8 +53,8 @@ class CompareRequest(Config):
 
     plan: ComparisonPlan
     address: str | None = None
-    concurrency: int | None = Field(None, ge=1)
-    gpus: float | None = Field(None, ge=0.0)
+    concurrency: Concurrency | None = None
+    gpus: Gpus | None = None
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
 
 

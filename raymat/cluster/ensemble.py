@@ -11,7 +11,7 @@ from raymat.cluster.gpu_share import share_gpus
 from raymat.cluster.member_training import MemberTraining
 from raymat.cluster.resources import decide_resources, workers_per_machine
 from raymat.cluster.shared_storage import check_folder_is_shared
-from raymat.config import Config, build_config
+from raymat.config import Concurrency, Config, Gpus, Seed, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 from raymat.ensembles.finish import finish_ensemble, remove_leftovers
@@ -83,11 +83,11 @@ class EnsembleRequest(Config):
     members: int = Field(100, ge=FEWEST_MEMBERS, le=10_000)
     fraction: float = Field(0.6, gt=0.0, le=1.0)
     weights: Literal["equal", "greedy"] = "equal"
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
-    gpus: float | None = Field(None, ge=0.0)
+    gpus: Gpus | None = None
     address: str | None = None
-    concurrency: int | None = Field(None, ge=1)
+    concurrency: Concurrency | None = None
     selection: Selection | None = None
 
     def trial_configs(self) -> list[TrialConfig]:

@@ -14,7 +14,7 @@ from raymat.cluster.explaining import Growing
 from raymat.cluster.features import find_tables
 from raymat.cluster.resources import decide_resources
 from raymat.cluster.shared_storage import check_folder_is_shared
-from raymat.config import Config, build_config
+from raymat.config import Concurrency, Config, Seed, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 from raymat.errors import RunError
@@ -97,11 +97,11 @@ class ExplainRequest(Config):
     rules: tuple[RuleName, ...] = ()
     grow: GrowConfig = GrowConfig()
     max_attempts: int = Field(10, ge=1, le=1000)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     ignore_weak: bool = False
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
     address: str | None = None
-    concurrency: int | None = Field(None, ge=1)
+    concurrency: Concurrency | None = None
 
     @property
     def tasks(self) -> list[Task]:

@@ -21,6 +21,7 @@ from raymat.explain.fill_blanks import ElementShares, score_filled
 from raymat.explain.generate import GrowConfig
 from raymat.explain.rules import Rules
 from raymat.explain.scoring import CoarseScorer
+from raymat.reading import read_json
 from raymat.training.config import FitConfig
 from raymat.training.device import prepare_process
 from raymat.training.fit import FitData
@@ -116,8 +117,8 @@ def note_progress(folder: Path, progress: GrowProgress) -> None:
 def read_progress(folder: Path) -> GrowProgress | None:
     """Give how far the task is that has a folder; None where it has not begun to tell."""
     try:
-        return GrowProgress(**json.loads((folder / _PROGRESS_FILE).read_text(encoding="ascii")))
-    except (FileNotFoundError, ValueError):  # or caught in the middle of a write
+        return GrowProgress(**read_json(folder / _PROGRESS_FILE))
+    except (FileNotFoundError, ValueError, TypeError):  # or caught in the middle of a write
         return None
 
 

@@ -15,7 +15,7 @@ from raymat.cluster.connect import ray_session
 from raymat.cluster.resources import Room, decide_resources
 from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.cluster.tasks import result_of, start_task, wait_for_some
-from raymat.config import Config, build_config
+from raymat.config import Concurrency, Config, Gpus, build_config
 from raymat.data.crystals import CrystalSet
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.shards import Shard, ShardSource, iter_shards, open_shards
@@ -58,11 +58,11 @@ class ScreenRequest(Config):
     criterion_path: str
     ensembles: dict[str, str]
     candidates: str
-    shard_size: int = Field(1000, ge=1)
+    shard_size: int = Field(1000, ge=1, le=10_000_000)
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
-    gpus: float | None = Field(None, ge=0.0)
+    gpus: Gpus | None = None
     address: str | None = None
-    concurrency: int | None = Field(None, ge=1)
+    concurrency: Concurrency | None = None
 
     def checked_criterion(self) -> Criterion:
         """Give the criterion.

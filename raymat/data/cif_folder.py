@@ -14,6 +14,7 @@ from raymat.data.files.formats import format_of, id_of, without_ending
 from raymat.data.raw import ID_COLUMN, split_off_ids
 from raymat.data.table_reader import CsvFile, as_numbers
 from raymat.errors import DataError
+from raymat.reading import TEXT_BYTES, read_bytes
 
 LIST = "id_prop.csv"
 """The file of a folder that names its crystals."""
@@ -137,7 +138,7 @@ def _begins_with_words(table: pd.DataFrame) -> bool:
 def read_bytes_of(path: Path) -> bytes | str:
     """Return a file's content, or, as text, why there is none."""
     try:
-        return path.read_bytes()
+        return read_bytes(path, at_most=TEXT_BYTES)
     except FileNotFoundError:
         return f"unreadable CIF: no file {path.name}"
     except (OSError, ValueError) as cause:

@@ -34,8 +34,10 @@ class DuplicateRules(Config):
     ltol: float = Field(0.2, gt=0.0, le=1.0)  # relative, of the cell's lengths
     stol: float = Field(0.3, gt=0.0, le=1.0)  # largest shift of a site, of (volume per atom)^(1/3)
     angle_tol: float = Field(5.0, gt=0.0, le=45.0)  # degrees
-    largest: int = Field(100, ge=2)  # candidates of one formula and symmetry that are compared
-    most_pairs: int | None = Field(None, ge=1)  # compared in all; None for no limit
+    largest: int = Field(
+        100, ge=2, le=1_000_000
+    )  # candidates of one formula and symmetry that are compared
+    most_pairs: int | None = Field(None, ge=1, le=10**12)  # compared in all; None for no limit
 
 
 @dataclass(frozen=True)

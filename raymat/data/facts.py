@@ -11,7 +11,8 @@ from raymat.data.builtin import BUILTIN
 from raymat.data.cif_folder import CifFolder
 from raymat.data.raw import RawCrystals
 from raymat.data.table_reader import TABLE_READERS
-from raymat.errors import DataError, did_you_mean
+from raymat.errors import DataError, did_you_mean, one_line
+from raymat.reading import open_file, regular_file
 
 DATA_ENDINGS = (".parquet", *TABLE_READERS)
 
@@ -76,8 +77,11 @@ def find_ending(path: Path) -> str:
         close = get_close_matches(path.name, [*near, *BUILTIN], n=1)  # never the whole folder
         hint = did_you_mean(path.name, close or BUILTIN)
         raise DataError(f"{path}: no such file or folder, and no built-in data set{hint}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
+    try:
+        if not path.is_dir() and regular_file(path).stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty")
+    except OSError as cause:
+        raise DataError(f"{path}: cannot be read ({one_line(cause)})") from cause
     for ending in sorted(DATA_ENDINGS, key=len, reverse=True):
         if path.name.lower().endswith(ending):
             return ending
@@ -90,7 +94,7 @@ def find_ending(path: Path) -> str:
 
 def hash_file(path: Path) -> str:
     """Give the SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,7 @@ from raymat.data.crystals import ranges
 from raymat.data.raw import ID_COLUMN, STRUCTURE_COLUMNS, RawCrystals, split_off_ids
 from raymat.data.structure_parser import read_structure_table
 from raymat.errors import DataError
+from raymat.reading import regular_file
 from raymat.text import plain
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def open_parquet(path: Path) -> "pq.ParquetFile":
     try:
         # ParquetFile, so that a folder named like key=value is not taken for a partition. With a
         # buffer of its own and no other, a row group of any size is read page by page.
-        return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+        return pq.ParquetFile(regular_file(path), buffer_size=_BUFFER, pre_buffer=False)
     except _read_errors() as cause:
         raise _unreadable(path, cause) from cause
 

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from raymat.config import Config
+from raymat.config import Config, Seed
 from raymat.data.composition import chemical_systems, reduced_formulas
 from raymat.data.crystals import CrystalSet
 from raymat.errors import DataError
+from raymat.reading import regular_file
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -32,11 +33,11 @@ class SplitConfig(Config):
     """
 
     kind: Literal["random", "formula", "chemical_system", "kfold"] = "random"
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     train: float = Field(0.8, gt=0.0, le=1.0)  # kfold: ignored, whatever is left trains
     validation: float = Field(0.1, ge=0.0, lt=1.0)  # kfold: of the rows outside the test fold
     test: float = Field(0.1, ge=0.0, lt=1.0)  # kfold: ignored, one fold tests
-    n_folds: int = Field(5, ge=2)  # kfold only
+    n_folds: int = Field(5, ge=2, le=100_000)  # kfold only
     fold: int = Field(0, ge=0)  # kfold only; 0 to n_folds - 1
 
     @model_validator(mode="after")
@@ -101,7 +102,7 @@ def make_split(crystals: CrystalSet, config: SplitConfig) -> Split:
     allow. ``kfold`` tests on fold `config.fold` of `config.n_folds`.
 
     Raises:
-        DataError: a part would be empty.
+        DataError: a part, or another fold, would be empty.
     """
     order = np.argsort(crystals.material_ids.astype(str), kind="stable")
     rng = np.random.default_rng(config.seed)
@@ -166,7 +167,7 @@ def read_split(path: Path) -> Split:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(regular_file(path)).read()
         stamp = json.loads(table.schema.metadata[_METADATA_KEY])
         split = Split(
             config=SplitConfig(**stamp["config"]),
@@ -201,6 +202,11 @@ def _random_parts(
 def _kfold_parts(
     order: NDArray[np.intp], config: SplitConfig, rng: np.random.Generator
 ) -> NDArray[np.object_]:
+    if config.n_folds > len(order):
+        raise DataError(
+            f"kfold split of {len(order)} crystals into {config.n_folds} folds leaves folds empty;"
+            f" set n_folds to at most {len(order)}, or use more crystals"
+        )
     folds = np.array_split(order[rng.permutation(len(order))], config.n_folds)
     others = np.concatenate([f for i, f in enumerate(folds) if i != config.fold])
     n_val = math.floor(config.validation * len(others) + _ROUNDING)

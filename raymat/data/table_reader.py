@@ -20,6 +20,7 @@ import pandas as pd
 
 from raymat.data.raw import ID_COLUMN, is_text_name, refuse_equal_columns
 from raymat.errors import DataError, one_line
+from raymat.reading import regular_file
 from raymat.text import plain
 
 _HEAD = 1 << 20  # bytes of a file by which its separator is found, and that are read at once
@@ -151,7 +152,7 @@ def _open_bytes(path: Path, content: bytes | None) -> IO[bytes]:
     if content is not None:
         return io.BytesIO(content)
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
-    opened: IO[bytes] = opener(path, "rb")
+    opened: IO[bytes] = opener(regular_file(path), "rb")
     return opened
 
 
@@ -235,7 +236,7 @@ def read_json_table(path: Path) -> pd.DataFrame:
     """
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig") as file:
+        with opener(regular_file(path), "rt", encoding="utf-8-sig") as file:
             text = file.read()
         content = json.loads(text)
     except RecursionError:

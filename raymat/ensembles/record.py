@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from raymat.ensembles.members import MAX_ATTEMPTS
-from raymat.tracking.events import Event
+from raymat.tracking.events import Event, reading_log
 
 MEMBER_STARTED, MEMBER_ENDED, MEMBER_FAILED = "member_started", "member_ended", "member_failed"
 _COLUMNS = (
@@ -31,6 +31,7 @@ class EnsembleRecord:
     failures: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
+    @reading_log()
     def from_events(cls, events: Iterable[Event], n_planned: int) -> "EnsembleRecord":
         """Rebuild the record from a run's event log."""
         record = cls(n_planned)

@@ -9,7 +9,6 @@
     members/0057/outputs.npz    its predictions of the run's own crystals
 """
 
-import json
 import os
 import shutil
 import zipfile
@@ -31,15 +30,22 @@ from raymat.errors import DataError, ModelFileError, RaymatError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureView
 from raymat.properties import Task
+from raymat.reading import check_types, open_file, read_json, regular_file
 from raymat.text import quoted
 from raymat.tracking.own_files import refuse_links
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.members import latent_vectors, predict_members
-from raymat.training.model_files import TrainedModel, load_model, save_model
+from raymat.training.model_files import TrainedModel, load_model, read_elements, save_model
 from raymat.training.results import FitResult
 
 DESCRIPTION, DOMAIN, SPLIT = "ensemble.json", "domain.npz", "split.parquet"
 MEMBERS, OUTPUTS = "members", "outputs.npz"
+_REQUIRED: dict[str, type] = {
+    **dict.fromkeys(("members", "weights", "elements"), list),
+    **dict.fromkeys(("target", "unit", "task"), str),
+    "planned": int,
+}
+_OPTIONAL: dict[str, type] = {"threshold": float, "recalibration": dict, "intervals": dict}
 # What numpy raises for an npz file that is torn, empty, or lacks an array.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -235,7 +241,7 @@ def read_outputs(
     for number in numbers:
         path = run / MEMBERS / member_name(number) / OUTPUTS
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
                 values.append(stored["prediction"])
                 noise.extend([stored["noise"]] if "noise" in stored else [])
         except _DAMAGED as cause:
@@ -264,10 +270,10 @@ def is_ensemble(folder: Path) -> bool:
     if (folder / DESCRIPTION).exists():
         return True
     try:
-        header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        header = read_json(folder / "run.json")
     except (OSError, ValueError):
         return False
-    return isinstance(header, dict) and header.get("command") == "ensemble"
+    return header.get("command") == "ensemble"
 
 
 def load_ensemble(folder: Path) -> Ensemble:
@@ -279,6 +285,7 @@ def load_ensemble(folder: Path) -> Ensemble:
     refuse_links(folder)
     content = _read_description(folder)
     try:
+        check_types(content, _REQUIRED, _OPTIONAL)
         numbers, weights = content["members"], np.asarray(content["weights"], dtype=np.float64)
         _check_shares(numbers, weights)
         members = tuple(load_model(folder / MEMBERS / member_name(n)) for n in numbers)
@@ -301,7 +308,7 @@ def load_ensemble(folder: Path) -> Ensemble:
             class_names=members[0].class_names,
             recalibration=recalibration,
             domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
-            elements=tuple(content["elements"]),
+            elements=read_elements(content),
             learned_from=_read_learned(folder / SPLIT),
             intervals=intervals,
         )
@@ -315,7 +322,9 @@ def load_ensemble(folder: Path) -> Ensemble:
 
 
 def _check_shares(numbers: list[int], weights: NDArray[np.float64]) -> None:
-    if not numbers or weights.shape != (len(numbers),):
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
+        raise ValueError(f"members must be whole numbers, found {quoted(numbers)}")
+    if not numbers or len(set(numbers)) < len(numbers) or weights.shape != (len(numbers),):
         raise ValueError(f"{len(numbers)} members with weights of shape {weights.shape}")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and np.isclose(weights.sum(), 1)):
         raise ValueError(f"weights of members must be shares of 1; they sum to {weights.sum():g}")
@@ -343,13 +352,11 @@ def _check_calibration(recalibration: StdScaling | None, intervals: SplitConform
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise ModelFileError(_say_missing(folder)) from None
     except (OSError, ValueError) as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
-    if not isinstance(content, dict):
-        raise ModelFileError(f"{path}: expected a JSON object")
     return content
 
 
@@ -368,14 +375,14 @@ def _say_missing(folder: Path) -> str:
 def _read_learned(path: Path) -> frozenset[str] | None:
     if not path.exists():  # an ensemble that was copied without it still predicts
         return None
-    split = pd.read_parquet(path, columns=["material_id", "part"])
+    split = pd.read_parquet(regular_file(path), columns=["material_id", "part"])
     is_learned = split["part"].isin(["train", "validation"])
     return frozenset(split.loc[is_learned, "material_id"])
 
 
 def _read_domain(path: Path) -> LatentDomain:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
             domain = LatentDomain.from_arrays(dict(arrays))
     except _DAMAGED as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause

@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from raymat.config import build_config
 from raymat.errors import ModelFileError, RunError
 from raymat.explain.coarse_classifier import COARSE, CoarseCGCNN, CoarseConfig
 from raymat.models._weights import load_weights
+from raymat.reading import open_file, read_json, regular_file
 from raymat.training.checkpoints import load_checkpoint, save_checkpoint
 from raymat.training.config import FitConfig
 from raymat.training.fit import FitData
@@ -110,10 +110,12 @@ def load_coarse(folder: Path) -> CoarseCGCNN:
     """
     path = folder / DESCRIPTION
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         config = build_config(CoarseConfig, content["config"], where=str(path))
         network = CoarseCGCNN(config, "classification")
-        load_weights(network, load_file(folder / WEIGHTS), where=str(folder / WEIGHTS))
+        load_weights(
+            network, load_file(regular_file(folder / WEIGHTS)), where=str(folder / WEIGHTS)
+        )
     except KeyError as cause:
         raise ModelFileError(f"{path}: the key {cause} is missing") from cause
     except (OSError, ValueError, TypeError, SafetensorError, RuntimeError) as cause:
@@ -145,7 +147,7 @@ def read_outputs(folder: Path) -> NDArray[np.float64]:
     """
     path = folder / OUTPUTS
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
             return np.asarray(stored["prediction"], dtype=np.float64)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:
         raise RunError(f"{path}: cannot be read ({cause})") from cause

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from raymat.config import Config, build_config
+from raymat.config import Config, Gpus, Threads, build_config
 from raymat.ensembles.usable_crystals import UsableCrystals, load_usable, say_doubts
 from raymat.errors import RunError
 from raymat.explain.full_model import load_full_model
@@ -46,8 +46,8 @@ class ContributionsRequest(Config):
     crystals: str
     model: str
     max_rejected: float | None = Field(None, ge=0.0, le=1.0)
-    gpus: float | None = Field(None, ge=0.0)
-    threads: int = Field(1, ge=1)
+    gpus: Gpus | None = None
+    threads: Threads = 1
 
 
 def contribute(

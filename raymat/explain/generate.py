@@ -70,7 +70,7 @@ class GrowConfig(Config):
     rollouts: int = Field(10, ge=1, le=100)
     rollout: Literal["valid", "strict"] = "valid"
     take: Literal["sure", "last"] = "sure"
-    give_up_after: int | None = Field(10, ge=1)
+    give_up_after: int | None = Field(10, ge=1, le=10_000)
 
     @property
     def rollout_steps(self) -> int:

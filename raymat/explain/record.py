@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raymat.explain.explanations import Explanation, Task
-from raymat.tracking.events import Event
+from raymat.tracking.events import Event, reading_log
 
 CLASSIFIER_ENDED, CHUNK_ENDED = "classifier_ended", "explanations_grown"
 
@@ -23,6 +23,7 @@ class ExplainRecord:
     chunks: dict[tuple[Task, range], dict[str, Any]] = field(default_factory=dict)
 
     @staticmethod
+    @reading_log()
     def from_events(events: Iterable[Event]) -> "ExplainRecord":
         """Read a log."""
         record = ExplainRecord()

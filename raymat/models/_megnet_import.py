@@ -24,6 +24,7 @@ from raymat.errors import ModelFileError
 from raymat.models._spec import Output
 from raymat.models._weights import load_weights
 from raymat.models.megnet import CENTERS_BEYOND_CUTOFF, MAX_ATOMIC_NUMBER, MEGNet, MEGNetConfig
+from raymat.reading import read_json
 from raymat.text import quoted
 
 _SET2SET = {
@@ -125,7 +126,7 @@ def _read_keras(path: Path) -> _KerasFile:
 
 def _read_graph_settings(path: Path) -> _GraphSettings:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         graph = _either(content, "graph_converter", "graph_convertor")
         expansion = _either(graph, "bond_converter", "bond_convertor")
         centers = expansion["centers"]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from raymat.data.writers import atomic_file
 from raymat.errors import RunError
+from raymat.reading import regular_file
 from raymat.reports.comparison_figures import save_bar_figure, save_learning_curves
 from raymat.reports.comparison_log import read_data_facts
 from raymat.reports.comparison_notes import plan_facts
@@ -87,7 +88,7 @@ def _errors_of(row: Any, cell: Path) -> pd.DataFrame:
     path = cell / "predictions.parquet"
     if not path.exists():
         raise RunError(f"{path}: missing, so its errors cannot be compared; run the cell again")
-    table = pd.read_parquet(path)
+    table = pd.read_parquet(regular_file(path))
     test = table[table["part"] == "test"]
     errors = pd.DataFrame(
         {

@@ -1,6 +1,5 @@
 """What a finished ensemble run tells about itself."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from raymat.errors import RunError
+from raymat.reading import read_json, regular_file
 from raymat.tracking.run_directory import read_header
 
 _COLUMNS = ["part", "target", "mean", "std"]  # without the many members' own predictions
@@ -68,9 +68,9 @@ def read_results(run: Path) -> EnsembleResults:
     if missing:
         raise RunError(f"{run}: no {missing[0]}; the run is not finished")
     try:
-        metrics, calibration = (json.loads((run / n).read_text("utf-8")) for n in names[:2])
-        curve = pd.read_csv(run / names[2])
-        predictions = pd.read_parquet(run / names[3], columns=_COLUMNS)
+        metrics, calibration = (read_json(run / n) for n in names[:2])
+        curve = pd.read_csv(regular_file(run / names[2]))
+        predictions = pd.read_parquet(regular_file(run / names[3]), columns=_COLUMNS)
     except (OSError, ValueError) as cause:
         raise RunError(f"{run}: its results cannot be read ({cause})") from cause
     test = predictions[predictions["part"] == "test"].reset_index(drop=True)

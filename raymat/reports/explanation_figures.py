@@ -1,6 +1,5 @@
 """Pictures of explanations: which labels, which edges, and the graphs that come up most often."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from raymat.explain.explanations import Explanation, class_word
 from raymat.explain.finish import CLASSES, EXPLANATIONS, SUMMARY
 from raymat.explain.summary import most_frequent
 from raymat.features.coarse_graphs import N_LABELS, LabelKind
+from raymat.reading import LOG_BYTES, parse_object, read_json, read_text, regular_file
 from raymat.reports.drawing import GREY, NAVY, ORANGE, SCALE, plain, save_figure
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ def read_explanations(run: Path) -> list[ExplanationResults]:
         RunError: a file is missing or damaged.
     """
     try:
-        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        summary = pd.read_csv(run / SUMMARY)
-        lines = (run / EXPLANATIONS).read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
+        metrics = read_json(run / "metrics.json")
+        summary = pd.read_csv(regular_file(run / SUMMARY))
+        lines = read_text(run / EXPLANATIONS, at_most=LOG_BYTES).splitlines()
+        rows = [parse_object(line) for line in lines]
         return [
             ExplanationResults(
                 metrics["target"],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from raymat.tracking.events import Event, read_events
+from raymat.tracking.events import Event, read_events, reading_log
 from raymat.tracking.run_directory import read_header
 from raymat.tuning.study import Study
 
@@ -83,6 +83,7 @@ class RunStatus:
     headline: str
 
 
+@reading_log()
 def read_status(path: Path, *, now: datetime | None = None) -> RunStatus:
     """Read how a run stands; nothing in its folder is touched.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.errors import RunError
+from raymat.reading import regular_file
 from raymat.tracking.run_directory import read_header
 
 if TYPE_CHECKING:
@@ -109,12 +110,14 @@ def read_results(
         if not file.exists():
             raise RunError(f"{run}: no {file.name}; the run is not finished")
     try:
-        with pq.ParquetFile(table) as file:
+        with pq.ParquetFile(regular_file(table)) as file:
             n_ranked = file.metadata.num_rows
             step = 1 if most is None else max(1, -(-n_ranked // most))
             ranked = _read_every(file, step, keep)
-        n_excluded = sum(map(len, pd.read_csv(excluded, usecols=[0], chunksize=100_000)))
-        deviations = pd.read_csv(curve) if curve.exists() else pd.DataFrame()
+        n_excluded = sum(
+            map(len, pd.read_csv(regular_file(excluded), usecols=[0], chunksize=100_000))
+        )
+        deviations = pd.read_csv(regular_file(curve)) if curve.exists() else pd.DataFrame()
     except (OSError, ValueError) as cause:
         raise RunError(f"{run}: its results cannot be read ({cause})") from cause
     return ScreeningResults(ranked, n_excluded, deviations, n_ranked)

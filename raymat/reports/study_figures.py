@@ -9,6 +9,7 @@ import pandas as pd
 from raymat.data.writers import atomic_file
 from raymat.errors import RunError
 from raymat.properties import Task
+from raymat.reading import regular_file
 from raymat.reports.drawing import score_labels
 from raymat.reports.intervals import score_frame
 from raymat.tracking.run_directory import read_header
@@ -47,7 +48,7 @@ def study_figure(run: Path) -> "Figure":
     missing = [name for name in names if not (run / name).exists()]
     if missing:
         raise RunError(f"{run}: no {missing[0]}; the run is not finished")
-    trials, curves, predictions = (pd.read_parquet(run / name) for name in names)
+    trials, curves, predictions = (pd.read_parquet(regular_file(run / name)) for name in names)
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     scores = _Scores(header, trials)
@@ -98,7 +99,9 @@ class _Scores:
 
     def _frame(self, axes: "Axes", scores: "pd.Series[float]", what: str) -> None:
         """Keep the worst from hiding all others, and name how many are outside."""
-        frame = score_frame(scores.to_numpy(np.float64), is_higher_better=self.is_higher_better)
+        frame = score_frame(
+            np.asarray(scores, dtype=np.float64), is_higher_better=self.is_higher_better
+        )
         axes.set_ylim(frame.low, frame.high)
         remark = frame.remark(what, is_higher_better=self.is_higher_better)
         axes.legend(frameon=False, title=remark or None)

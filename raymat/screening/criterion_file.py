@@ -6,7 +6,9 @@ from pydantic import Field, StringConstraints
 
 from raymat.config import Config
 
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1_000, strip_whitespace=True)]
+Unit = Annotated[str, StringConstraints(max_length=100)]
+_MOST_NAMES = 100  # in one section
 
 
 class Rank(Config):
@@ -41,14 +43,14 @@ class CriterionFile(Config):
     """
 
     name: Text
-    predictions: dict[str, Text] = Field(min_length=1)
-    columns: dict[str, str] = Field(default_factory=dict)
-    known: dict[str, Text] = Field(default_factory=dict)
-    values: dict[str, Text] = Field(default_factory=dict)
-    require: dict[str, Text] = Field(default_factory=dict)
-    passes: dict[str, Text] = Field(default_factory=dict)
-    counts: dict[str, Text] = Field(default_factory=dict)
-    exclude: dict[str, Text] = Field(default_factory=dict)
+    predictions: dict[str, Text] = Field(min_length=1, max_length=_MOST_NAMES)
+    columns: dict[str, Unit] = Field(default_factory=dict, max_length=_MOST_NAMES)
+    known: dict[str, Text] = Field(default_factory=dict, max_length=_MOST_NAMES)
+    values: dict[str, Text] = Field(default_factory=dict, max_length=_MOST_NAMES)
+    require: dict[str, Text] = Field(default_factory=dict, max_length=_MOST_NAMES)
+    passes: dict[str, Text] = Field(default_factory=dict, max_length=_MOST_NAMES)
+    counts: dict[str, Text] = Field(default_factory=dict, max_length=_MOST_NAMES)
+    exclude: dict[str, Text] = Field(default_factory=dict, max_length=_MOST_NAMES)
     rank: Rank
     list_if: Text | None = None
     table: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from raymat.errors import ConfigError, did_you_mean
 from raymat.screening.criterion_file import CriterionFile
 from raymat.screening.operations import CONSTANTS, FUNCTIONS
+from raymat.text import quoted
 
 N_MEMBERS = "n_members"
 IN_DOMAIN = "in_domain"
@@ -16,6 +17,7 @@ RESERVED = ("rank", "material_id", "formula", "source", IN_DOMAIN, IN_TRAINING, 
 FEATURES = ("n_sites", "n_lithium", "molar_volume_ratio")
 
 _SUFFIXES = {"values": ("", "_std"), "passes": ("", "_lo", "_hi"), "counts": ("",)}
+_LONGEST_NAME = 60  # characters of what becomes a column
 _NAMED = ("predictions", "columns", *_SUFFIXES)
 
 
@@ -30,7 +32,7 @@ def check_definitions(form: CriterionFile, path: str) -> None:
     taken |= dict.fromkeys((*FUNCTIONS, *CONSTANTS), "it is a function or constant of expressions")
     for section in _NAMED:
         for name in getattr(form, section):
-            where = f"{path}: {section}: '{name}'"
+            where = f"{path}: {section}: {quoted(name)}"
             _check_spelling(name, where)
             for made in _made(section, name):
                 if made in taken:
@@ -72,6 +74,8 @@ def _made(section: str, name: str) -> tuple[str, ...]:
 def _check_spelling(name: str, where: str) -> None:
     if not (name.isascii() and name.isidentifier()) or name.startswith("_"):
         problem = "is not a plain name: letters, digits and _, a letter first"
+    elif len(name) > _LONGEST_NAME:
+        problem = f"has more than {_LONGEST_NAME} characters"
     elif keyword.iskeyword(name):
         problem = "is a word of the expressions' grammar"
     else:

@@ -16,6 +16,7 @@ from raymat.ensembles.stored import (
     load_ensemble,
 )
 from raymat.errors import ConfigError, RunError
+from raymat.reading import open_file
 
 MIN_SHARE_TRAINED = 0.5  # of the planned members; an ensemble of what is left is none
 MIN_SHARE_PAIRED = 0.5  # of an ensemble's weight
@@ -99,7 +100,7 @@ def find_fingerprint(folder: Path) -> str:
     domain = [file for file in (folder / DOMAIN,) if file.exists()]
     digest = hashlib.sha256()
     for path in (folder / DESCRIPTION, *domain, *models):
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{path.relative_to(folder)} {content}\n".encode())
     return digest.hexdigest()

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raymat.errors import RaymatError, RunError
+from raymat.reading import regular_file
 from raymat.screening.candidates import numbers_of
 from raymat.screening.criterion import Criterion
 from raymat.screening.plain_columns import to_arrow
@@ -76,7 +77,7 @@ def first_listed(ranking: Path, criterion: Criterion, n: int) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     found: list[pd.DataFrame] = []
-    with pq.ParquetFile(ranking) as file:
+    with pq.ParquetFile(regular_file(ranking)) as file:
         nobody = file.schema_arrow.empty_table().to_pandas()
         for batch in file.iter_batches(ROWS_AT_ONCE):
             listed = short_list(batch.to_pandas(), criterion)

@@ -8,12 +8,15 @@ import errno
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from raymat.errors import RunError
+from raymat.errors import RaymatError, RunError, one_line
+from raymat.reading import LOG_BYTES, parse_object
 from raymat.tracking.own_files import open_regular
 
 Event = dict[str, Any]
@@ -77,21 +80,56 @@ def read_events(path: Path) -> list[Event]:
     """
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is torn
+            content = file.read(LOG_BYTES + 1)
     except FileNotFoundError:
         return []
+    except OSError as cause:
+        raise RunError(f"{path}: cannot be read ({one_line(cause)})") from cause
+    if len(content) > LOG_BYTES:
+        raise RunError(f"{path}: longer than {LOG_BYTES:,} bytes, which no log of a run is")
+    lines = content.split(b"\n")[:-1]  # what follows the last newline is torn
     events: list[Event] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            events.append(json.loads(line))
+            events.append(_checked(parse_object(line)))
         except ValueError as cause:
             raise RunError(
                 f"{path}, line {number}: damaged ({cause}); put the file back from a copy, or"
                 " remove the line and resume"
             ) from cause
     return events
+
+
+def _checked(event: Event) -> Event:
+    """Check what every event has.
+
+    Raises:
+        ValueError: it lacks its kind, or the time at which it happened.
+    """
+    if not isinstance(event.get("event"), str):
+        raise ValueError("no 'event' that names its kind")  # noqa: TRY004
+    datetime.fromisoformat(str(event.get("time")))
+    return event
+
+
+@contextmanager
+def reading_log(what: str = "events.jsonl") -> Iterator[None]:
+    """Turn what a value of the wrong form makes of the code that reads it into a `RunError`.
+
+    Args:
+        what: holds the value, for the message.
+    """
+    try:
+        yield
+    except RaymatError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as cause:
+        raise RunError(
+            f"{what}: a value is missing or of the wrong form ({type(cause).__name__}:"
+            f" {one_line(cause)}); put the file back from a copy"
+        ) from cause
 
 
 def now() -> str:
@@ -105,13 +143,15 @@ def _write_whole(file: RawIOBase, line: bytes) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Give a JSON value in which floats that are not finite are null."""
+    """Give a JSON value in which floats that are not finite are null, and text can be encoded."""
     if isinstance(value, dict):
         return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str) and not value.isascii():  # a file's name may be in another encoding
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
 
 

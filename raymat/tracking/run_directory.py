@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from raymat.errors import RaymatError, RunError
+from raymat.reading import check_types, read_json
 from raymat.tracking.events import Event, EventLog, finite, now, read_events
 from raymat.tracking.known_addresses import check_address
 from raymat.tracking.own_files import open_regular, refuse_links
@@ -46,6 +47,17 @@ PACKAGES = (
     "scikit-learn",
     "pandas",
 )
+
+
+_EMPTY: dict[str, Any] = {"arguments": {}, "argv": []}  # what stands for what is missing
+# Of what `run.json` may hold.
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(("command", "status", "started", "host", "target", "unit", "task"), str),
+    **dict.fromkeys(("arguments", "data", "split", "ensemble_sha256"), dict),
+    "argv": list,
+    "seed": int,
+    "threshold": float,
+}
 
 
 class RunDirectory:
@@ -278,14 +290,13 @@ def read_header(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     refuse_links(path)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
+        check_types(content, {}, _TYPES)
     except FileNotFoundError:
         raise RunError(f"{path}: not a run directory (no run.json in it)") from None
     except (OSError, ValueError) as cause:
         raise RunError(f"{file}: cannot be read ({cause})") from cause
-    if not isinstance(content, dict):
-        raise RunError(f"{file}: expected a JSON object")
-    return content
+    return {**content, **{key: content.get(key) or empty for key, empty in _EMPTY.items()}}
 
 
 def amend_arguments(path: Path, changes: dict[str, Any]) -> None:

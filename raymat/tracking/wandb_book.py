@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from raymat.errors import RunError
+from raymat.reading import read_json
 
 FOLDER = "wandb"
 _BOOK, _UNFINISHED, _STAGED = "projected.json", ".writing", "data"
@@ -129,12 +130,12 @@ class WandbBook:
 
     def _read(self) -> dict[str, Any]:
         try:
-            content = json.loads((self.folder / _BOOK).read_text(encoding="utf-8"))
+            content = read_json(self.folder / _BOOK)
         except FileNotFoundError:
             return {}
         except ValueError as cause:
             raise RunError(f"{self.folder / _BOOK}: cannot be read ({cause}); remove it") from cause
-        return dict(content)
+        return content
 
     def _wait_for_lock(self) -> int:
         """The kernel frees the lock when a process ends, however it ends."""

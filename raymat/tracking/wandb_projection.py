@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raymat.errors import ConfigError, RaymatError, RunError
+from raymat.reading import read_json
 from raymat.tracking.events import Event
 from raymat.tracking.run_directory import BEGINNINGS, read_header
 from raymat.tracking.wandb_state import has_credentials
@@ -113,7 +114,7 @@ def project(
 def remembered(path: Path) -> Mode | None:
     """Give how a run that is resumed was brought to W&B; None if it was not."""
     try:
-        mode = json.loads((path / _FOLDER / _ASKED).read_text(encoding="utf-8"))["mode"]
+        mode = read_json(path / _FOLDER / _ASKED)["mode"]
     except (OSError, ValueError, KeyError):
         return None
     return mode if mode in ("offline", "online") else None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raymat.errors import ConfigError, RunError
+from raymat.reading import read_json
 from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import read_header
 from raymat.tracking.wandb_projection import PROJECT
@@ -107,7 +108,7 @@ def read_definition(path: Path) -> ReportDefinition:
         RunError: it cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         studies = [
             ReportedStudy(
                 s["group"],

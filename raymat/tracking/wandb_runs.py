@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from raymat.reading import open_file
 from raymat.tracking.events import Event
 from raymat.tracking.run_directory import safe_name
 
@@ -228,7 +229,7 @@ def run_id(header: Mapping[str, Any], log: Path) -> str:
 
     The name of the folder has no part in it, nor what a resume changes.
     """
-    with log.open("rb") as file:
+    with open_file(log) as file:
         first = file.readline()
     text = f"{header.get('started')}|{header.get('host')}|{header.get('command')}|".encode()
     return hashlib.sha256(text + first).hexdigest()[:_ID_LENGTH]

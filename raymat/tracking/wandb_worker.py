@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raymat.errors import RaymatError, one_line
+from raymat.reading import read_json
 from raymat.tracking.events import Event
 from raymat.tracking.run_directory import read_header
 from raymat.tracking.wandb_book import WandbBook
@@ -226,11 +227,7 @@ def _close() -> None:
 def _read_results(path: Path) -> dict[str, Any]:
     """Read the JSON files of results that are there."""
     files = {name: path / f"{name}.json" for name in ("metrics", "calibration")}
-    return {
-        name: json.loads(file.read_text(encoding="utf-8"))
-        for name, file in files.items()
-        if file.is_file()
-    }
+    return {name: read_json(file) for name, file in files.items() if file.is_file()}
 
 
 def _hear(seconds: float) -> str | None:

@@ -34,7 +34,12 @@ def composition_baseline(
     """
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-    options = {"n_estimators": N_TREES, "max_features": 1 / 3, "random_state": seed, "n_jobs": 1}
+    options = {
+        "n_estimators": N_TREES,
+        "max_features": 1 / 3,
+        "random_state": seed % 2**32,
+        "n_jobs": 1,
+    }
     if task == "classification":
         classifier = RandomForestClassifier(**options).fit(features[train], targets[train] > 0.5)
         shares = classifier.predict_proba(features[predict])

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from raymat.config import Config
+from raymat.config import Config, Epochs
 
 
 class FitConfig(Config):
@@ -20,9 +20,10 @@ class FitConfig(Config):
     momentum: float = Field(0.9, ge=0.0, lt=1.0)  # sgd only
     weight_decay: float = Field(0.0, ge=0.0, le=10.0)  # L2 for sgd and adam, decoupled for adamw
     schedule: Literal["constant", "step", "cosine"] = "step"
-    milestones: tuple[int, ...] = (100,)  # epochs after which a step schedule multiplies by gamma
+    # Epochs after which a step schedule multiplies by gamma.
+    milestones: tuple[int, ...] = Field((100,), max_length=1_000)
     gamma: float = Field(0.1, gt=0.0, le=1.0)
-    epochs: int = Field(30, ge=1, le=100_000)
+    epochs: Epochs = 30
     batch_size: int = Field(256, ge=2, le=65_536)
     # On scaled targets; classes use the log likelihood. "gaussian_nll" predicts a variance, too.
     loss: Literal["mse", "l1", "gaussian_nll"] = "mse"
@@ -33,7 +34,7 @@ class FitConfig(Config):
     # What the best epoch and trial are chosen by, for numbers: the error of the mean, or the
     # likelihood of mean and variance ("gaussian_nll" only).
     select: Literal["mae", "nll"] = "mae"
-    patience: int | None = Field(None, ge=1)  # epochs without a better validation score
+    patience: Epochs | None = None  # epochs without a better validation score
 
     @model_validator(mode="after")
     def _likelihood_needs_a_variance(self) -> "FitConfig":

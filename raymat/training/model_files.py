@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from raymat import __version__
 from raymat.config import Config, build_config
+from raymat.data.composition import SYMBOLS
 from raymat.data.scaling import TargetScaling
 from raymat.errors import ModelFileError, RaymatError, RunError
 from raymat.features.table import FeatureTable, FeatureView
@@ -22,12 +24,18 @@ from raymat.models import load_spec
 from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.models._weights import load_weights
 from raymat.properties import Task
+from raymat.reading import check_types, read_json, regular_file
 from raymat.text import quoted
 from raymat.tracking.own_files import refuse_links
 from raymat.training.predict import predict_rows
 
 _Z_END = 119  # one above the last element that has a name
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+_REQUIRED: dict[str, type] = {
+    **dict.fromkeys(("model", "target", "unit", "task"), str),
+    **dict.fromkeys(("config", "scaling", "training"), dict),
+    "elements": list,
+}
 
 
 @dataclass(frozen=True)
@@ -151,12 +159,16 @@ def load_model(folder: Path) -> TrainedModel:
     refuse_links(folder)
     description = _read_description(folder)
     try:
+        check_types(description, _REQUIRED, {"threshold": float, "output": str})
+        check_types(description["scaling"], {"mean": float, "std": float})
         name, task = description["model"], description["task"]
         spec = load_spec(name)
         output = _read_output(description, spec, where=f"{folder / DESCRIPTION}")
         config = build_config(spec.config, description["config"], where=f"{folder / DESCRIPTION}")
         network = spec.build(config, output)
-        load_weights(network, load_file(folder / WEIGHTS), where=f"{folder / WEIGHTS}")
+        load_weights(
+            network, load_file(regular_file(folder / WEIGHTS)), where=f"{folder / WEIGHTS}"
+        )
         _check_sum(folder, description.get("weights_sha256"))
         _check_facts(description, where=f"{folder / DESCRIPTION}")
         names = description.get("class_names")
@@ -170,7 +182,7 @@ def load_model(folder: Path) -> TrainedModel:
             scaling=TargetScaling(**description["scaling"]),
             threshold=description.get("threshold"),
             class_names=None if names is None else (names[0], names[1]),
-            elements=tuple(description["elements"]),
+            elements=read_elements(description),
             training=description["training"],
             predicts_noise=output == "gaussian",
         )
@@ -178,6 +190,8 @@ def load_model(folder: Path) -> TrainedModel:
         raise
     except KeyError as cause:
         raise ModelFileError(f"{folder / DESCRIPTION}: the key {cause} is missing") from cause
+    except ValueError as cause:
+        raise ModelFileError(f"{folder / DESCRIPTION}: {cause}") from cause
     except (OSError, SafetensorError, RuntimeError, TypeError) as cause:
         first_line = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ModelFileError(f"{folder / WEIGHTS}: cannot be loaded ({first_line})") from cause
@@ -221,6 +235,20 @@ def _check_facts(description: dict[str, Any], *, where: str) -> None:
         raise ModelFileError(f"{where}: class_names are {quoted(names)}, expected two words")
 
 
+def read_elements(description: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the elements of a stored model or ensemble.
+
+    Raises:
+        KeyError: there are none.
+        ValueError: one is no atomic number.
+    """
+    elements = description["elements"]
+    for z in elements:
+        if not isinstance(z, int) or isinstance(z, bool) or not 1 <= z <= len(SYMBOLS):
+            raise ValueError(f"'elements' must be atomic numbers, found {quoted(z)}")
+    return tuple(elements)
+
+
 def _read_output(description: dict[str, Any], spec: ModelSpec, *, where: str) -> Output:
     """Give what the network gives; files of earlier versions name the task only."""
     task = description["task"]
@@ -239,7 +267,7 @@ def _read_output(description: dict[str, Any], spec: ModelSpec, *, where: str) ->
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         if not folder.exists():
             raise ModelFileError(
@@ -249,6 +277,4 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelFileError(f"{folder}: no {DESCRIPTION} here{hint}") from None
     except (OSError, ValueError) as cause:
         raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
-    if not isinstance(content, dict):
-        raise ModelFileError(f"{path}: expected a JSON object")
     return content

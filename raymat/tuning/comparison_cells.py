@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from raymat.config import Config
+from raymat.config import Config, Epochs, Seed, Trials
 from raymat.data.splits import SplitConfig
 from raymat.errors import ConfigError
 from raymat.tuning.search_space import SearchSpace
@@ -21,6 +21,7 @@ from raymat.tuning.space import parse_space
 Setting = Literal["default", "tuned"]
 SETTINGS: tuple[Setting, ...] = ("default", "tuned")
 _LONGEST_NAME = 80  # characters of a property in the name of a folder or file
+MOST_ROWS = 10**9
 FEWEST_TRAINING_ROWS = 2  # one row has no spread that targets could be scaled by
 
 
@@ -103,8 +104,8 @@ class PropertyPlan(Config):
 
     name: str
     data: str
-    rows: PositiveInt | None = None
-    rows_seed: int = Field(0, ge=0)
+    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
+    rows_seed: Seed = 0
     where: dict[str, Range] = Field(default_factory=dict)
     classes: Literal["median", "none"] | float | None = None
 
@@ -159,8 +160,8 @@ class ModelPlan(Config):
     name: str
     space_path: str
     space: dict[str, Any]
-    trials: PositiveInt
-    epochs: PositiveInt | None
+    trials: Trials
+    epochs: Epochs | None
 
     def search_space(self) -> SearchSpace:
         """Give the checked space."""
@@ -234,9 +235,11 @@ class ComparisonPlan(Config):
     properties: tuple[PropertyPlan, ...] = Field(min_length=1)
     models: tuple[ModelPlan, ...] = Field(min_length=1)
     settings: tuple[Setting, ...] = SETTINGS
-    repetitions: PositiveInt
-    first_seed: int = Field(0, ge=0)
-    training_sizes: tuple[Annotated[int, Field(ge=FEWEST_TRAINING_ROWS)] | None, ...] = (None,)
+    repetitions: int = Field(ge=1, le=10_000)
+    first_seed: Seed = 0
+    training_sizes: tuple[
+        Annotated[int, Field(ge=FEWEST_TRAINING_ROWS, le=MOST_ROWS)] | None, ...
+    ] = (None,)
     split: SplitConfig = SplitConfig()
     wandb: WandbMode | None = None
 

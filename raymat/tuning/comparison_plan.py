@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveInt
-
-from raymat.config import Config, ConfigT, build_config, read_yaml
+from raymat.config import Config, ConfigT, Epochs, Trials, build_config, read_yaml
 from raymat.data.splits import SplitConfig
 from raymat.errors import ConfigError, did_you_mean
 from raymat.models import available, load_spec
+from raymat.text import quoted
 from raymat.tuning.comparison_cells import (
     FEWEST_TRAINING_ROWS,
     SETTINGS,
@@ -48,8 +47,8 @@ class PlanBudget(Config):
         epochs: of a trial that nothing stops; a model in closed form has none.
     """
 
-    trials: PositiveInt
-    epochs: PositiveInt | None = None
+    trials: Trials
+    epochs: Epochs | None = None
 
 
 def read_plan(
@@ -188,7 +187,7 @@ def _read_models(content: Mapping[str, Any], path: str) -> list[ModelPlan]:
     for name in found:
         if name not in available():
             hint = did_you_mean(name, available())
-            raise ConfigError(f"{path}: models: there is no model '{name}'{hint}")
+            raise ConfigError(f"{path}: models: there is no model {quoted(name)}{hint}")
     budget = _mapping(content.get("budget"), f"{path}: budget", example=_BUDGET)
     build_config(PlanBudget, {"trials": 1, **budget}, where=f"{path}: budget")
     changes = {
@@ -234,7 +233,7 @@ def _read_model(
 
 def _read_space(source: object, model: str, where: str) -> SearchSpace:
     if not isinstance(source, str):
-        raise ConfigError(f"{where}: space: takes a name or a file, found {source!r}")
+        raise ConfigError(f"{where}: space: takes a name or a file, found {quoted(source)}")
     try:
         space = read_space(source)
     except ConfigError as cause:
@@ -284,7 +283,7 @@ def _read_settings(found: object, path: str) -> list[str]:
     for setting in settings:
         if setting not in SETTINGS:
             hint = did_you_mean(str(setting), SETTINGS)
-            raise ConfigError(f"{path}: settings: {setting!r} is not a setting{hint}")
+            raise ConfigError(f"{path}: settings: {quoted(setting)} is not a setting{hint}")
     return settings
 
 
@@ -294,8 +293,8 @@ def _read_sizes(found: object, path: str) -> list[int | None]:
         is_number = isinstance(size, int) and not isinstance(size, bool)
         if size != _ALL and not (is_number and size >= FEWEST_TRAINING_ROWS):
             raise ConfigError(
-                f"{path}: training_sizes: {size!r} is not a number of training rows; expected a"
-                f" whole number of at least {FEWEST_TRAINING_ROWS}, or 'all'"
+                f"{path}: training_sizes: {quoted(size)} is not a number of training rows;"
+                f" expected a whole number of at least {FEWEST_TRAINING_ROWS}, or 'all'"
             )
     return [None if size == _ALL else size for size in sizes]
 
@@ -318,12 +317,12 @@ def _named(
 def _list(found: object, where: str, *, example: str) -> list[Any]:
     """Check that `found` is a list of single values, none of them twice."""
     if not isinstance(found, list) or not found:
-        raise ConfigError(f"{where}: takes a list such as {example}, found {found!r}")
+        raise ConfigError(f"{where}: takes a list such as {example}, found {quoted(found)}")
     for number, item in enumerate(found):
         if not isinstance(item, (str, int, float)):
-            raise ConfigError(f"{where}: takes single values, found {item!r}")
+            raise ConfigError(f"{where}: takes single values, found {quoted(item)}")
         if item in found[:number]:
-            raise ConfigError(f"{where}: '{item}' stands there twice; remove one")
+            raise ConfigError(f"{where}: {quoted(str(item))} stands there twice; remove one")
     return found
 
 
@@ -336,7 +335,9 @@ def _mapping(found: object, where: str, *, example: str) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{where}: takes keys and values such as {example}, found {found!r}")
+        raise ConfigError(
+            f"{where}: takes keys and values such as {example}, found {quoted(found)}"
+        )
     _refuse_booleans(found, where)
     return found
 
@@ -355,4 +356,4 @@ def _check_keys(found: Mapping[str, Any], known: tuple[str, ...], *, where: str,
     for key in found:
         if key not in known:
             hint = did_you_mean(str(key), known)
-            raise ConfigError(f"{where}: '{key}' is not a key of {what}{hint}")
+            raise ConfigError(f"{where}: {quoted(str(key))} is not a key of {what}{hint}")

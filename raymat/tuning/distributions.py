@@ -6,16 +6,24 @@ business of whoever runs the search.
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Self, TypeAlias, TypeGuard
+from typing import Annotated, Any, Self, TypeAlias, TypeGuard
 
 import numpy as np
-from pydantic import PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raymat.config import Config
 from raymat.errors import ConfigError
+from raymat.text import quoted
 
 Scalar: TypeAlias = str | int | float | bool | None
 
+Whole = Annotated[int, Field(ge=-(10**15), le=10**15)]
+
+MOST_VALUES = 100_000
+"""Most values of a grid; each is written out."""
+MOST_CHOICES = 1_000
+_SHOWN_CHOICES = 20  # of a message
+_LONGEST_CHOICE = 200  # characters
 _STEP_TOLERANCE = 1e-9  # in steps: 0.2 / 0.05 is 4 only up to rounding
 
 
@@ -43,14 +51,14 @@ class Distribution(Config, ABC):
         """Give every value, for a grid search.
 
         Raises:
-            ConfigError: the distribution is continuous.
+            ConfigError: the distribution is continuous, or has more than `MOST_VALUES` values.
         """
 
 
 class Choice(Distribution):
     """One of a few values, equally likely."""
 
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] = Field(max_length=MOST_CHOICES)
 
     @field_validator("values")
     @classmethod
@@ -59,9 +67,15 @@ class Choice(Distribution):
             raise ValueError("the list is empty; give at least one value")
         for index, value in enumerate(values):
             if not _is_scalar(value):
-                raise ValueError(f"choices are words, numbers, true, false or null, not {value!r}")
+                raise ValueError(
+                    f"choices are words, numbers, true, false or null, not {quoted(value)}"
+                )
+            if isinstance(value, str) and len(value) > _LONGEST_CHOICE:
+                raise ValueError(f"a word has at most {_LONGEST_CHOICE} characters")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"numbers must be finite, not {value}")
             if any(_same(value, other) for other in values[:index]):
-                raise ValueError(f"{value!r} stands in the list twice")
+                raise ValueError(f"{quoted(value)} stands in the list twice")
         return values
 
     def sample(self, rng: np.random.Generator) -> Scalar:
@@ -75,7 +89,8 @@ class Choice(Distribution):
 
     def describe(self) -> str:
         """Give the choices, such as ``one of 1, 'a'``."""
-        return f"one of {', '.join(map(repr, self.values))}"
+        shown = ", ".join(map(quoted, self.values[:_SHOWN_CHOICES]))
+        return f"one of {shown}{', ...' if len(self.values) > _SHOWN_CHOICES else ''}"
 
     def extremes(self) -> tuple[Scalar, ...]:
         """Give every choice."""
@@ -96,10 +111,10 @@ class Int(Distribution):
         step: distance between neighboring values, counted from `low`.
     """
 
-    low: int
-    high: int
+    low: Whole
+    high: Whole
     log: bool = False
-    step: PositiveInt = 1
+    step: int = Field(1, ge=1, le=10**15)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -136,7 +151,16 @@ class Int(Distribution):
         return self.low, self.high
 
     def grid_values(self) -> tuple[int, ...]:
-        """Give every value, ascending."""
+        """Give every value, ascending.
+
+        Raises:
+            ConfigError: there are too many.
+        """
+        if self._n_values > MOST_VALUES:
+            raise ConfigError(
+                f"{self._n_values:,} values are more than the {MOST_VALUES:,} that a grid takes;"
+                " add a step"
+            )
         return tuple(range(self.low, self.high + 1, self.step))
 
     @property
@@ -243,6 +267,8 @@ class LogUniform(Distribution):
 def _check_bounds(low: float, high: float, *, log: bool) -> None:
     if low >= high:
         raise ValueError(f"low must be below high, found [{low:g}, {high:g}]")
+    if not math.isfinite(high - low):
+        raise ValueError(f"the range is too wide, found [{low:g}, {high:g}]")
     if log and low <= 0:
         raise ValueError(f"a logarithm needs low above 0, found [{low:g}, {high:g}]")
 
@@ -251,6 +277,8 @@ def _check_step(low: float, high: float, step: float) -> None:
     if step <= 0:
         raise ValueError(f"step must be above 0, found {step:g}")
     n_steps = (high - low) / step
+    if n_steps >= MOST_VALUES:
+        raise ValueError(f"step {step:g} makes more than {MOST_VALUES:,} values; leave it out")
     if round(n_steps) < 1 or abs(n_steps - round(n_steps)) > _STEP_TOLERANCE * n_steps:
         raise ValueError(f"step {step:g} does not lead from {low:g} to {high:g}")
 

@@ -7,8 +7,11 @@ from typing import Any
 
 from raymat.config import build_config
 from raymat.errors import ConfigError, did_you_mean
+from raymat.text import quoted
 from raymat.tuning.distribution_reader import parse_distribution
 from raymat.tuning.distributions import Choice, Distribution, Scalar
+
+_MOST_ALTERNATIVES = 100
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,10 @@ def parse_parameter(key: str, content: object, *, where: str) -> Parameter:
     items = content if isinstance(content, list) else [content]
     if not items:
         raise ConfigError(f"{where}: the list of alternatives is empty")
+    if len(items) > _MOST_ALTERNATIVES:
+        raise ConfigError(
+            f"{where}: {len(items):,} alternatives are more than {_MOST_ALTERNATIVES}"
+        )
     alternatives = tuple(
         _parse_alternative(key, item, alone=len(items) == 1, where=where) for item in items
     )
@@ -111,7 +118,9 @@ def check_conditions(
             here = f"{where}: {parameter.key}: when"
             for key, wanted in alternative.when.items():
                 if key not in parameters:
-                    raise ConfigError(f"{here}: '{key}' {_not_searched(key, parameters, fixed)}")
+                    raise ConfigError(
+                        f"{here}: {quoted(key)} {_not_searched(key, parameters, fixed)}"
+                    )
                 _check_reachable(parameters[key], wanted, defaults[key], where=here)
 
 
@@ -133,7 +142,7 @@ def values_reaching(
 def _parse_alternative(key: str, content: object, *, alone: bool, where: str) -> Alternative:
     if not isinstance(content, dict):
         raise ConfigError(
-            f"{where}: takes a distribution such as {{int: [1, 5]}}, found {content!r}"
+            f"{where}: takes a distribution such as {{int: [1, 5]}}, found {quoted(content)}"
         )
     when = _parse_condition(content["when"], where=where) if "when" in content else {}
     rest = {name: value for name, value in content.items() if name != "when"}
@@ -143,7 +152,7 @@ def _parse_alternative(key: str, content: object, *, alone: bool, where: str) ->
 
 def _parse_condition(content: object, *, where: str) -> dict[str, Choice]:
     if not isinstance(content, dict) or not content:
-        raise ConfigError(f"{where}: when: takes {{key: value}}, found {content!r}")
+        raise ConfigError(f"{where}: when: takes {{key: value}}, found {quoted(content)}")
     return {
         str(key): _parse_wanted(value, where=f"{where}: when: {key}")
         for key, value in content.items()
@@ -162,11 +171,11 @@ def _written(when: Mapping[str, Choice]) -> str:
 
 def _not_searched(key: str, parameters: Mapping[str, Parameter], fixed: Mapping[str, Any]) -> str:
     if key in fixed:
-        return f"is fixed to {fixed[key]!r}, so the condition is no condition; remove it"
+        return f"is fixed to {quoted(fixed[key])}, so the condition is no condition; remove it"
     return f"is not a key of this space{did_you_mean(key, parameters)}"
 
 
 def _check_reachable(parent: Parameter, wanted: Choice, default: object, *, where: str) -> None:
     for value in wanted.values:
         if not parent.may_take(value, default):
-            raise ConfigError(f"{where}: '{parent.key}' never takes {value!r} in this space")
+            raise ConfigError(f"{where}: '{parent.key}' never takes {quoted(value)} in this space")

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from raymat.config import Config
+from raymat.config import Concurrency, Config, Gpus, Seed
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 from raymat.training.inputs import ClassRule
@@ -36,9 +36,9 @@ class TuneRequest(Config):
     target: str
     classes: ClassRule | None = None
     split: SplitConfig
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     address: str | None = None
-    time_budget_s: float | None = Field(None, gt=0.0)
-    concurrency: int | None = Field(None, ge=1)
-    gpus: float | None = Field(None, ge=0.0)
+    time_budget_s: float | None = Field(None, gt=0.0, le=3.2e8)  # ten years
+    concurrency: Concurrency | None = None
+    gpus: Gpus | None = None
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)

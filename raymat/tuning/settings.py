@@ -2,9 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from raymat.config import Config
+from raymat.config import Config, Epochs, Trials
 
 WandbMode = Literal["off", "offline", "online"]
 
@@ -17,8 +17,8 @@ class Budget(Config):
         epochs: epochs of a trial that nothing stops; the time axis of the scheduler.
     """
 
-    trials: PositiveInt
-    epochs: PositiveInt
+    trials: Trials
+    epochs: Epochs
 
 
 class Scheduler(Config):
@@ -31,8 +31,8 @@ class Scheduler(Config):
     """
 
     name: Literal["asha", "none"] = "none"
-    grace_period: PositiveInt = 5
-    reduction_factor: int = Field(default=3, ge=2)
+    grace_period: Epochs = 5
+    reduction_factor: int = Field(default=3, ge=2, le=1_000)
 
 
 class Search(Config):
@@ -45,7 +45,7 @@ class Search(Config):
     """
 
     name: Literal["tpe", "random", "grid", "repeat"] = "tpe"
-    startup_trials: PositiveInt = 10
+    startup_trials: Trials = 10
 
 
 class Resources(Config):
@@ -56,8 +56,8 @@ class Resources(Config):
         gpu: GPUs; a fraction below 1 lets trials share one.
     """
 
-    cpu: PositiveFloat = 1.0
-    gpu: float = Field(default=0.0, ge=0.0)
+    cpu: float = Field(default=1.0, gt=0.0, le=10_000.0)
+    gpu: float = Field(default=0.0, ge=0.0, le=1_000.0)
 
     @model_validator(mode="after")
     def _shareable(self) -> Self:

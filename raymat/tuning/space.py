@@ -12,6 +12,7 @@ from raymat.config import ConfigT, build_config, read_yaml
 from raymat.data.splits import SplitConfig  # light on purpose: a typo must be told at once
 from raymat.errors import ConfigError, did_you_mean
 from raymat.shipped import find_yaml, shipped_files, shown_path
+from raymat.text import quoted
 from raymat.tuning.parameters import (
     Parameter,
     check_conditions,
@@ -105,7 +106,8 @@ def _check_top_level(content: Mapping[str, Any], path: str) -> None:
     for key in content:
         if key not in _KEYS:
             raise ConfigError(
-                f"{path}: '{key}' is not a key of a search space{did_you_mean(str(key), _KEYS)}"
+                f"{path}: {quoted(str(key))} is not a key of a search space"
+                f"{did_you_mean(str(key), _KEYS)}"
             )
 
 
@@ -114,14 +116,14 @@ def _mapping(content: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{path}: {key}: takes keys and values, found {found!r}")
+        raise ConfigError(f"{path}: {key}: takes keys and values, found {quoted(found)}")
     return found
 
 
 def _text(content: Mapping[str, Any], key: str, path: str) -> str | None:
     found = content.get(key)
     if found is not None and not isinstance(found, str):
-        raise ConfigError(f"{path}: {key}: takes a name, found {found!r}")
+        raise ConfigError(f"{path}: {key}: takes a name, found {quoted(found)}")
     return found
 
 
@@ -155,12 +157,16 @@ def _read_try_first(
 ) -> tuple[dict[str, Any], ...]:
     found = content.get("try_first") or []
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise ConfigError(f"{path}: try_first: takes a list of {{key: value}}, found {found!r}")
+        raise ConfigError(
+            f"{path}: try_first: takes a list of {{key: value}}, found {quoted(found)}"
+        )
     for item in found:
         for key in item:
             if key not in defaults:
                 hint = did_you_mean(str(key), defaults)
-                raise ConfigError(f"{path}: try_first: '{key}' is not a key of this space{hint}")
+                raise ConfigError(
+                    f"{path}: try_first: {quoted(str(key))} is not a key of this space{hint}"
+                )
     return tuple({**defaults, **item} for item in found)
 
 
@@ -192,7 +198,7 @@ def read_wandb(content: Mapping[str, Any], path: str) -> WandbMode | None:
     if found is None:
         return None
     if not isinstance(found, bool | str) or found not in modes:  # 1 would count as true
-        raise ConfigError(f"{path}: wandb: takes off, offline or online, found {found!r}")
+        raise ConfigError(f"{path}: wandb: takes off, offline or online, found {quoted(found)}")
     return modes[found]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from raymat.errors import ConfigError
-from raymat.tuning.distributions import Scalar
+from raymat.text import quoted
+from raymat.tuning.distributions import MOST_VALUES, Scalar
 from raymat.tuning.parameters import Alternative, values_reaching
 from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.trial_config import build_trial_config
@@ -47,12 +48,20 @@ def check_values(space: SearchSpace) -> None:
 
 
 def _check_grid(space: SearchSpace) -> None:
+    most = 1
     for parameter in space.parameters:
+        sizes = [1]
         for alternative in parameter.alternatives:
             try:
-                alternative.distribution.grid_values()
+                sizes.append(len(alternative.distribution.grid_values()))
             except ConfigError as cause:
                 raise ConfigError(f"{space.path}: search: {alternative.name}: {cause}") from cause
+        most *= max(sizes)
+    if most > MOST_VALUES:
+        raise ConfigError(
+            f"{space.path}: search: the grid may have {most:,} points, more than {MOST_VALUES:,};"
+            " add steps, or name tpe or random"
+        )
 
 
 def _check_drawable(space: SearchSpace, values: Mapping[str, Any], where: str) -> None:
@@ -61,7 +70,7 @@ def _check_drawable(space: SearchSpace, values: Mapping[str, Any], where: str) -
         value, default, distribution = values[key], space.defaults[key], alternative.distribution
         if value != default and not distribution.contains(value):
             raise ConfigError(
-                f"{where}: '{key}' is {value!r}, outside the space: expected"
+                f"{where}: '{key}' is {quoted(value)}, outside the space: expected"
                 f" {distribution.describe()}, or the default {default!r}"
             )
 

@@ -10,12 +10,14 @@ import pandas as pd
 
 from raymat.errors import RunError
 from raymat.properties import Task
-from raymat.tracking.events import Event
+from raymat.reading import check_types
+from raymat.tracking.events import Event, reading_log
 from raymat.training.fit import EpochMetrics
 from raymat.training.metrics import higher_is_better, score_name
 from raymat.tuning.trial_config import BATCH_SIZE
 
 _METRICS = tuple(f.name for f in fields(EpochMetrics))
+_NUMBERS: dict[str, type] = dict.fromkeys(_METRICS, float)
 TrialStatus = Literal["running", "complete", "stopped", "failed"]
 
 
@@ -86,6 +88,7 @@ class Study:
     trials: dict[int, TrialRecord] = field(default_factory=dict)
 
     @classmethod
+    @reading_log()
     def from_events(cls, events: Iterable[Event], task: Task) -> "Study":
         """Rebuild a study from a run's event log."""
         study = cls(task)
@@ -97,11 +100,14 @@ class Study:
         """Take one event; those that are not about trials pass."""
         match event["event"]:
             case "trial_started":
+                whole: dict[str, type] = {"trial": int, "seed": int, "values": dict, "config": dict}
+                check_types(event, whole)
                 record = TrialRecord(
                     event["trial"], event["seed"], event["values"], event["config"]
                 )
                 self.trials.setdefault(event["trial"], record)
             case "epoch":
+                check_types(event, {"trial": int, "epoch": int, "facts": dict}, _NUMBERS)
                 metrics = EpochMetrics(*(event.get(key, math.nan) for key in _METRICS))
                 self.trials[event["trial"]].add_epoch(metrics)
                 self.trials[event["trial"]].facts = event["facts"]

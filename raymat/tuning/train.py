@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from raymat.config import Config, build_config
+from raymat.config import Config, Epochs, Gpus, Seed, Threads, build_config
 from raymat.data.limits import MAX_REJECTED
 from raymat.data.splits import SplitConfig
 from raymat.errors import RaymatError, RunError
@@ -69,11 +69,11 @@ class TrainRequest(Config):
     target: str
     classes: ClassRule | None = None
     split: SplitConfig
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     max_rejected: float = Field(MAX_REJECTED, ge=0.0, le=1.0)
-    gpus: float | None = Field(None, ge=0.0)
-    threads: int = Field(1, ge=1)
-    stop_after: int | None = Field(None, ge=1)
+    gpus: Gpus | None = None
+    threads: Threads = 1
+    stop_after: Epochs | None = None
 
 
 def train(

@@ -126,7 +126,9 @@ def config_sections(model: object, *, where: str) -> dict[str, type[Config]]:
     if model not in known:
         hint = did_you_mean(str(model), known)
         what = "no model is named; add a line 'model: NAME'" if model is None else "unknown model"
-        raise ConfigError(f"{where}: {what}{f' {model!r}' if model is not None else ''}{hint}")
+        raise ConfigError(
+            f"{where}: {what}{f' {quoted(model)}' if model is not None else ''}{hint}"
+        )
     spec = load_spec(str(model))
     return {"model": spec.config, "training": training_config(spec)}
 
@@ -145,7 +147,7 @@ def check_key(key: object, sections: Mapping[str, type[Config]], *, where: str) 
     same_field = [k for k in known if k.partition(".")[2] == (field or section)]
     hint = did_you_mean(str(key), known) if len(same_field) != 1 else _meant(same_field[0])
     starts = " or ".join(f"'{name}.'" for name in sections)
-    raise ConfigError(f"{where}: '{key}' does not begin with {starts}{hint}")
+    raise ConfigError(f"{where}: {quoted(str(key))} does not begin with {starts}{hint}")
 
 
 def dotted_keys(sections: Mapping[str, type[Config]]) -> tuple[str, ...]:

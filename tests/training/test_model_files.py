@@ -93,7 +93,7 @@ def test_pickle_in_place_of_the_weights(folder):
         ({"config": {"n_convs": 3}}, ConfigError, "'n_convs' is not a field of CGCNNConfig; did"),
         ({"config": {"atom_dim": 9}}, ModelFileError, r"missing \['convs\.2"),
         ({"model": "cgnn"}, ConfigError, "there is no model 'cgnn'; did you mean 'cgcnn'"),
-        ({"scaling": {"average": 1.0}}, ModelFileError, "unexpected keyword argument 'average'"),
+        ({"scaling": {"average": 1.0}}, ModelFileError, "the key 'mean' is missing"),
     ],
 )
 def test_description_that_does_not_fit(folder, changes, error, message):
@@ -123,7 +123,11 @@ def test_missing_key(folder):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{torn", "cannot be read"), ("[1]", "expected a JSON object"), ("", "cannot be read")],
+    [
+        ("{torn", "cannot be read"),
+        ("[1]", r"cannot be read \(expected a JSON object, found list"),
+        ("", "cannot be read"),
+    ],
 )
 def test_description_that_is_no_json_object(folder, text, message):
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")

@@ -171,7 +171,7 @@ def test_a_space_of_another_model_or_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("repetitions", 0, r"'repetitions' must be above 0 \(found 0\)"),
+        ("repetitions", 0, r"'repetitions' must be at least 1 \(found 0\)"),
         ("repetitions", "two", r"'repetitions' must be a whole number \(found 'two'\)"),
         ("first_seed", -1, r"'first_seed' must be at least 0"),
         ("settings", ["tune"], "settings: 'tune' is not a setting; did you mean 'tuned'"),
@@ -186,10 +186,10 @@ def test_a_space_of_another_model_or_none(tmp_path: Path) -> None:
         ("properties", ["K", "K"], "properties: 'K' stands there twice"),
         ("properties", [{"K": {}}], "properties: takes single values, found {'K': {}}"),
         ("properties", {"K": 3}, "properties: K: takes keys and values .* found 3"),
-        ("properties", {"K": {"rows": 0}}, r"properties: K: 'rows' must be above 0"),
+        ("properties", {"K": {"rows": 0}}, r"properties: K: 'rows' must be at least 1"),
         ("properties", {"K": {"where": {"K": {}}}}, "where: K: names no bound"),
         ("properties", {"K": {"where": ["K"]}}, "properties: K: where: takes keys and values"),
-        ("budget", {"trials": 0}, r"budget: 'trials' must be above 0"),
+        ("budget", {"trials": 0}, r"budget: 'trials' must be at least 1"),
         ("budget", 3, "budget: takes keys and values"),
         ("models", {"cgcnn": {"budget": {"epochs": -1}}}, r"models: cgcnn: budget: 'epochs'"),
         ("models", {"cgcnn": {"resources": {"cpu": 0}}}, r"models: cgcnn: resources: 'cpu'"),

@@ -213,7 +213,7 @@ def test_another_budget_shrinks_the_grace_period_with_it():
     assert (short.budget.trials, short.budget.epochs, short.scheduler.grace_period) == (2, 3, 3)
     assert space.with_budget(trials=2).budget.epochs == 20
     assert parse_space(short.content, path="s.yaml") == short
-    with pytest.raises(ConfigError, match=r"budget: 'trials' must be above 0"):
+    with pytest.raises(ConfigError, match=r"budget: 'trials' must be at least 1"):
         space.with_budget(trials=0)
 
 
@@ -528,7 +528,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no budget": ({"budget": ...}, "s.yaml: budget is missing; add 'budget:"),
     "no trials": (
         {"budget": {"trials": 0, "epochs": 1}},
-        "s.yaml: budget: 'trials' must be above 0 .*found 0",
+        "s.yaml: budget: 'trials' must be at least 1 .*found 0",
     ),
     "budget without epochs": ({"budget": {"trials": 8}}, "s.yaml: budget: 'epochs' is missing$"),
     "unknown budget key": (

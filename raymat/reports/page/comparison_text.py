@@ -2,6 +2,7 @@
 
 import re
 
+from raymat.reading import LOG_BYTES, read_bytes
 from raymat.reports.page.run_files import RunFiles
 
 REPORT = "comparison.md"
@@ -24,7 +25,7 @@ def _parts(run: RunFiles) -> list[tuple[str, list[str]]]:
     """Give title and lines of everything that stands under a title of the second level."""
     if not run.has(REPORT):
         return []
-    text = (run.path / REPORT).read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(run.path / REPORT, at_most=LOG_BYTES).decode("utf-8", errors="replace")
     blocks = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     return [(lines[0].strip(), lines[1:]) for lines in (block.split("\n") for block in blocks)]
 

@@ -1,12 +1,12 @@
 """Files that may end in the middle of a line: their whole lines, and a word on the rest."""
 
 import io
-import json
 from typing import Any
 
 import pandas as pd
 
 from raymat.errors import RunError, one_line
+from raymat.reading import LOG_BYTES, parse_object, read_bytes
 from raymat.reports.page.parts import Note
 from raymat.reports.page.run_files import DAMAGE, RunFiles
 
@@ -47,16 +47,16 @@ def whole_lines(run: RunFiles, name: str) -> tuple[list[dict[str, Any]], list[No
 def _cut(run: RunFiles, name: str) -> tuple[str, str]:
     """Give what ends with the last newline, and what follows it."""
     try:
-        text = (run.path / name).read_text(encoding="utf-8", errors="replace")
-    except OSError as cause:
-        raise RunError(f"{run.path / name} cannot be read: {cause.strerror or cause}") from cause
+        text = read_bytes(run.path / name, at_most=LOG_BYTES).decode("utf-8", errors="replace")
+    except (OSError, ValueError) as cause:
+        why = getattr(cause, "strerror", None) or cause
+        raise RunError(f"{run.path / name} cannot be read: {why}") from cause
     end = text.rfind("\n") + 1
     return text[:end], text[end:]
 
 
 def _object(line: str) -> dict[str, Any] | None:
     try:
-        content = json.loads(line)
+        return parse_object(line)
     except ValueError:
         return None
-    return content if isinstance(content, dict) else None

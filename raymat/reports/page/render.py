@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from raymat.reading import TEXT_BYTES, read_bytes
 from raymat.reports.page.parts import Chart, Note, Part, Picture, RunView, Table
 
 FIRST_WORDS = b"<!doctype html>"  # of every page
@@ -110,8 +111,8 @@ def _as_script(content: Any) -> str:
 
 def _image(part: Picture) -> str:
     try:
-        content = part.file.read_bytes()
-    except OSError:  # it has gone since the run was looked at; its title stands in its place
+        content = read_bytes(part.file, at_most=TEXT_BYTES)
+    except (OSError, ValueError):  # it has gone since the run was looked at: its title remains
         return "data:,"
     data = base64.b64encode(content).decode("ascii")
     kind = "png" if part.file.suffix == ".png" else "svg+xml"

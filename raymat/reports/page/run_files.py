@@ -1,6 +1,5 @@
 """The files of a run directory, as they were left: perhaps by a run that is still at work."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from raymat.errors import RunError, one_line
+from raymat.reading import read_json, regular_file
 from raymat.tracking.events import Event, read_events
 from raymat.tracking.run_directory import read_header
 
@@ -61,7 +61,7 @@ class RunFiles:
         if not self.has(name):
             return {}
         try:
-            return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
+            return read_json(self.path / name)
         except DAMAGE as cause:
             raise self._damaged(name, cause) from cause
 
@@ -78,8 +78,8 @@ class RunFiles:
         path = self.path / name
         try:
             if path.suffix == ".parquet":
-                return pd.read_parquet(path, columns=columns)
-            return pd.read_csv(path, usecols=columns)
+                return pd.read_parquet(regular_file(path), columns=columns)
+            return pd.read_csv(regular_file(path), usecols=columns)
         except FileNotFoundError as cause:
             raise RunError(f"{path} is not there") from cause
         except DAMAGE as cause:
@@ -94,7 +94,7 @@ class RunFiles:
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self.path / name) as file:
+            with pq.ParquetFile(regular_file(self.path / name)) as file:
                 found: list[pa.RecordBatch] = []
                 for batch in file.iter_batches(min(n, _ROWS_AT_ONCE)):
                     found.append(batch)
