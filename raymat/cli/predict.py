@@ -131,8 +131,8 @@ def prediction_columns(model: "Predictor", features: "FeatureStore", device: str
     An ensemble gives its mean as ``prediction``; ``std``, recalibrated on its validation rows; the
     split conformal interval that holds nine in ten values (``lower_90``, ``upper_90``); the spread
     between members and their predicted noise, before recalibration (``epistemic``, ``aleatoric``);
-    and ``in_domain``, whether the training crystals have all its elements and lie as near as they
-    lie to each other.
+    ``in_domain``, whether the training crystals have all its elements and lie as near as they lie
+    to each other; and ``in_training``, whether members learned from it or were selected by it.
     """
     from raymat.ensembles.applicability import find_applicability
     from raymat.ensembles.recalibration import interval_columns
@@ -143,14 +143,15 @@ def prediction_columns(model: "Predictor", features: "FeatureStore", device: str
         return {"prediction": model.predict(table, device)}
     found = model.predict(features, device)
     std = found.total if model.recalibration is None else model.recalibration.scale(found.total)
-    columns = {
+    columns: dict[str, Any] = {
         "prediction": found.mean,
         "std": std,
         **interval_columns(model.intervals, found.mean, found.total),
         "epistemic": found.epistemic,
         "aleatoric": found.aleatoric,
     }
-    return {**columns, "in_domain": find_applicability([model], features, device).inside}
+    columns["in_domain"] = find_applicability([model], features, device).inside
+    return {**columns, "in_training": model.knows(features.crystals)}
 
 
 def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
@@ -235,6 +236,15 @@ def score_against_data(
     score = validation_score(model.task, targets[has_target], predictions[has_target])
     name = "AUC" if model.task == "classification" else "MAE"
     unit = "" if model.task == "classification" else f" {model.unit}"
-    return f"against the data's own {model.target}: {name} {score:.4g}{unit} on" + (
-        f" {int(has_target.sum()):,} rows (training rows of the model may be among them)"
+    return (
+        f"against the data's own {model.target}: {name} {score:.4g}{unit} on"
+        f" {int(has_target.sum()):,} rows ({_say_known(table[has_target])})"
     )
+
+
+def _say_known(scored: "pd.DataFrame") -> str:
+    """Say how many of the rows of a score the model has learned from, as far as that is known."""
+    if "in_training" not in scored or scored["in_training"].isna().any():
+        return "training rows of the model may be among them"
+    n = int(scored["in_training"].sum())
+    return f"the model learned from {n:,} of them" if n else "none of them a training crystal"

@@ -1,5 +1,6 @@
 """Crystals as a source gave them, before anything is checked."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,3 +126,11 @@ def split_off_ids(
 
 
 _NO_STRUCTURE = ParsedStructure(np.eye(3), np.zeros(0, np.int64), np.zeros((0, 3)))
+
+
+def is_row_number(material_id: str) -> bool:
+    """Return whether an id only says where a row stood in its file, as those of `split_off_ids`."""
+    return _ROW_NUMBER.fullmatch(material_id) is not None
+
+
+_ROW_NUMBER = re.compile(r"row-\d+")

@@ -5,6 +5,7 @@
     ensemble.json               members, weights, target, unit, recalibration
     split.parquet               which rows the members learned from, selected by, and never saw
     domain.npz                  latent vectors of the training rows, in the reference member
+    learned.parquet             the training and validation crystals, to know them again
     members/0057/               a model folder like any other, and
     members/0057/outputs.npz    its predictions of the run's own crystals
 """
@@ -23,6 +24,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat import __version__
+from raymat.data.crystals import CrystalSet
+from raymat.data.duplicates import KnownCrystals
+from raymat.data.raw import is_row_number
+from raymat.data.readers import load_crystals
 from raymat.ensembles.domain import LatentDomain
 from raymat.ensembles.members import member_name
 from raymat.ensembles.predictions import MemberPredictions
@@ -37,6 +42,7 @@ from raymat.training.model_files import TrainedModel, load_model, save_model
 from raymat.training.results import FitResult
 
 DESCRIPTION, DOMAIN, SPLIT = "ensemble.json", "domain.npz", "split.parquet"
+LEARNED = "learned.parquet"
 MEMBERS, OUTPUTS = "members", "outputs.npz"
 # What numpy raises for an npz file that is torn, empty, or lacks an array.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -61,7 +67,9 @@ class Ensemble:
         intervals: of rows like the validation rows; None for classes.
         domain: of the training rows; None if it could not be made.
         elements: atomic numbers met in training, ascending.
-        learned_from: ids of the training and validation rows; None if that is not known.
+        learned_from: ids of the training and validation rows, without those that are row numbers
+            only; None if they are not known.
+        learned: the training and validation crystals; None where they were not stored.
     """
 
     folder: Path
@@ -78,6 +86,7 @@ class Ensemble:
     domain: LatentDomain | None
     elements: tuple[int, ...]
     learned_from: frozenset[str] | None = None
+    learned: KnownCrystals | None = None
     intervals: SplitConformal | None = None
 
     @property
@@ -108,6 +117,24 @@ class Ensemble:
     def predict(self, features: FeatureStore, device: str = "cpu") -> MemberPredictions:
         """Predict all crystals of a store with every member."""
         return predict_together({"": self}, features, device)[""]
+
+    def knows(self, crystals: CrystalSet) -> "pd.arrays.BooleanArray":
+        """Return whether members learned from each crystal, or were selected by it.
+
+        Crystals are compared by their structures. An ensemble without these compares ids: NA where
+        an id is a row number, which says nothing across files, and where no id is known.
+        """
+        if self.learned is not None:
+            return pd.arrays.BooleanArray(
+                self.learned.contains(crystals), np.zeros(len(crystals), dtype=np.bool_)
+            )
+        known = self.learned_from or frozenset()
+        names = [str(name) for name in crystals.material_ids]
+        unknown = [not known or is_row_number(name) for name in names]
+        return pd.arrays.BooleanArray(
+            np.array([name in known for name in names], dtype=np.bool_),
+            np.array(unknown, dtype=np.bool_),
+        )
 
     def domain_distances(
         self, features: FeatureStore, device: str = "cpu"
@@ -287,7 +314,8 @@ def load_ensemble(folder: Path) -> Ensemble:
             recalibration=StdScaling.from_dict(recalibration) if recalibration else None,
             domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
             elements=tuple(content["elements"]),
-            learned_from=_read_learned(folder / SPLIT),
+            learned_from=_read_learned_ids(folder / SPLIT),
+            learned=_read_learned(folder / LEARNED),
             intervals=SplitConformal.from_dict(intervals) if intervals else None,
         )
     except RaymatError:
@@ -329,12 +357,22 @@ def _say_missing(folder: Path) -> str:
     )
 
 
-def _read_learned(path: Path) -> frozenset[str] | None:
+def _read_learned_ids(path: Path) -> frozenset[str] | None:
     if not path.exists():  # an ensemble that was copied without it still predicts
         return None
     split = pd.read_parquet(path, columns=["material_id", "part"])
     is_learned = split["part"].isin(["train", "validation"])
-    return frozenset(split.loc[is_learned, "material_id"])
+    ids = split.loc[is_learned, "material_id"].astype(str)
+    return frozenset(name for name in ids if not is_row_number(name))
+
+
+def _read_learned(path: Path) -> KnownCrystals | None:
+    if not path.exists():  # of an earlier raymat, or copied without it
+        return None
+    try:
+        return KnownCrystals(load_crystals(str(path), max_rejected=1.0).crystals)
+    except DataError as cause:
+        raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
 
 
 def _read_domain(path: Path) -> LatentDomain:

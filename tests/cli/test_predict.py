@@ -275,7 +275,7 @@ def test_ensemble_adds_its_spread(made: Made, capsys: pytest.CaptureFixture[str]
     table, stored = pd.read_parquet("sixty-predictions.parquet"), made.predictions
     assert list(table.columns) == [
         *("material_id", "formula", "prediction", "std", "lower_90", "upper_90"),
-        *("epistemic", "aleatoric", "in_domain"),
+        *("epistemic", "aleatoric", "in_domain", "in_training"),
     ]
     assert table["material_id"].tolist() == stored["material_id"].tolist()
     np.testing.assert_allclose(table["prediction"], stored["mean"], atol=1e-6)
@@ -290,6 +290,11 @@ def test_ensemble_adds_its_spread(made: Made, capsys: pytest.CaptureFixture[str]
         np.testing.assert_allclose(table[end], stored[end], rtol=1e-3)
     assert table["in_domain"].dtype == "boolean"
     assert table.loc[made.rows("train"), "in_domain"].all()
+    assert table["in_training"].dtype == "boolean"
+    met = np.concatenate([made.rows("train"), made.rows("validation")])
+    assert table.loc[met, "in_training"].all()
+    # The sixty crystals are four at 15 volumes each, so that test rows are twins of training rows.
+    assert f"rows (the model learned from {int(table['in_training'].sum())} of them)" in said.out
 
 
 def test_members_of_an_ensemble_are_models_too(made: Made) -> None:
