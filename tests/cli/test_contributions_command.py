@@ -114,7 +114,7 @@ def test_killed_run_is_not_complete_and_is_continued(capsys: pytest.CaptureFixtu
     process.wait()
     assert not Path("out/metrics.json").exists()
     assert main.run(["status", "out"]) == 0
-    assert "out: contributions, its process is gone" in capsys.readouterr().out
+    assert "out: contributions, dead (its process has ended)" in capsys.readouterr().out
     assert main.run(["resume", "out", "--quiet"]) == 0
     assert json.loads(Path("out/run.json").read_text())["status"] == "complete"
     capsys.readouterr()
