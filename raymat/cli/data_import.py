@@ -8,7 +8,7 @@ import typer
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Target, new_table, say_counts, show
 from raymat.cli.interrupting import interruptible
-from raymat.cli.outputs import check_output, refuse_existing, rejected_beside
+from raymat.cli.outputs import check_output, prepare_files, rejected_beside
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import DataError, UnwritableError
 
@@ -74,6 +74,7 @@ def import_(
     unit: Unit = None,
     max_rejected: MaxRejected = MAX_REJECTED,
     workers: Workers = None,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -84,7 +85,7 @@ def import_(
     Example: raymat data import my_cifs/ -o my_crystals.parquet
     """
     check_output(out, source, endings=(".parquet",))
-    refuse_existing(out)
+    prepare_files(out, overwrite=overwrite)
     from raymat.sources.files.importing import ImportRequest
     from raymat.sources.files.pool import count_cores
     from raymat.sources.files.units import parse_unit_options

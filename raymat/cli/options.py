@@ -191,6 +191,10 @@ Threads = Annotated[
         rich_help_panel=_MACHINE,
     ),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace output files that exist.", rich_help_panel=_OUTPUT),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="No progress, only the result.", rich_help_panel=_OUTPUT)
 ]

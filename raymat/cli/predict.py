@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
-from raymat.cli.outputs import check_output, refuse_existing, rejected_beside, source_stem
+from raymat.cli.outputs import check_output, prepare_files, rejected_beside, source_stem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ def predict(
     max_rejected: options.MaxRejected = None,
     gpus: options.OneGpu = None,
     threads: options.Threads = 1,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -66,7 +67,7 @@ def predict(
     """
     out = out or Path(f"{source_stem(crystals)}-predictions.parquet")
     check_output(out, crystals, endings=_ENDINGS)
-    refuse_existing(out)
+    prepare_files(out, rejected_beside(out), overwrite=overwrite)
     from raymat.data.writers import write_rejected
     from raymat.ensembles.usable_crystals import load_usable, say_new_elements
     from raymat.training.device import choose_device, prepare_process

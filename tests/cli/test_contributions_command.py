@@ -95,9 +95,11 @@ def test_run_tells_what_was_asked_of_what(capsys: pytest.CaptureFixture[str]) ->
     assert main.run(["status", "out"]) == 0
     assert main.run(["runs", "."]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("out: contributions, complete\n  23 sites from ")
+    assert said.startswith(
+        "out: contributions, complete\n  target y (eV/atom), model cgcnn, data tiny, started "
+    )
     assert said.count("23 sites from ") == 2
-    assert said.count(" eV/atom") == 2
+    assert said.count("-5.343 eV/atom") == 2
 
 
 @pytest.mark.long

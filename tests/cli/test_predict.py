@@ -234,7 +234,10 @@ def test_a_run_directory_stands_for_its_model(files: dict[str, Path]) -> None:
         ),
         (["--model", "cache"], "cache: no model.json here"),
         (["-o", "tiny.parquet"], "tiny.parquet is the source itself; choose another -o"),
-        (["-o", "there.csv"], "there.csv: exists already; choose another -o, or remove it"),
+        (
+            ["-o", "there.csv"],
+            "there.csv: exists already; choose another -o, or replace it with --overwrite",
+        ),
         (["-o", "run/p.csv"], "run/p.csv belongs to a run; choose another -o"),
         (["--gpus", "2"], "'--gpus': must be at most 1;"),
     ],
