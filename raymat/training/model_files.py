@@ -1,6 +1,7 @@
 """A trained model on disk: weights as safetensors, everything else as JSON. No pickle."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +21,7 @@ from raymat.models import load_spec
 from raymat.models._spec import CrystalModel, ModelSpec, Output
 from raymat.models._weights import load_weights
 from raymat.properties import Task
+from raymat.tracking.run_directory import read_header
 from raymat.training.predict import predict_rows
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -118,10 +120,50 @@ def save_model(model: TrainedModel, folder: Path) -> None:
 
 
 def find_model(folder: Path) -> Path:
-    """Give the model folder: the one named, or the one inside the run directory named."""
+    """Return the model folder: the one named, or the one inside the run directory named.
+
+    Raises:
+        ModelFileError: the folder has no model of its own; the message says where one lies.
+    """
     inside = folder / "best"
-    is_run = not (folder / DESCRIPTION).exists() and (inside / DESCRIPTION).exists()
-    return inside if is_run else folder
+    for own in (folder, inside):
+        if (own / DESCRIPTION).exists():
+            return own
+    where = _say_where_models_lie(folder)
+    if where:
+        raise ModelFileError(f"{folder}: {where}")
+    return folder
+
+
+def _say_where_models_lie(folder: Path) -> str:
+    """Return what to name instead of a folder without a model; "" where nothing is known."""
+    try:
+        header = read_header(folder) if (folder / "run.json").exists() else {}
+    except RunError:
+        return ""
+    command, asked = str(header.get("command", "")), header.get("arguments") or {}
+    a_run = f"{'an' if command[:1] in set('aeiou') else 'a'} {command} run"
+    below = [path.parent for pattern in _BELOW for path in sorted(folder.glob(pattern))]
+    if below:
+        what = f"{a_run} without a model of its own" if command else "not a model"
+        many = f"{len(below):,} models lie below it" if len(below) > 1 else "a model lies below it"
+        return f"{what}; {many}: name one, such as {below[0]}"
+    if command == "screen" and asked.get("ensembles"):
+        used = ", ".join(str(path) for path in asked["ensembles"].values())
+        return f"{a_run}, which has no model; name an ensemble that it used: {used}"
+    if command in ("contributions", "explain") and asked.get("model"):
+        return f"{a_run}, which has no model; name the one that it used: {asked['model']}"
+    if command in ("tune", "train", "compare") and header.get("status") != "complete":
+        place = folder / ("cells" if command == "compare" else "best")
+        return (
+            f"{a_run} that is {header.get('status')} and has no model yet; models will lie in"
+            f" {place} (see `raymat status {shlex.quote(str(folder))}`)"
+        )
+    return f"{a_run}, which has no model" if command else ""
+
+
+# Where models lie in a folder of runs, in a comparison, and among the members of an ensemble.
+_BELOW = ("*/ensemble.json", *(f"{way}/{DESCRIPTION}" for way in ("*/best", "*/*/best", "*")))
 
 
 def load_model(folder: Path) -> TrainedModel:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,63 @@ def test_a_run_directory_stands_for_its_model(files: dict[str, Path]) -> None:
     best = files["run"] / "best"
     assert find_model(files["run"]) == best
     assert find_model(best) == best
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (
+            {"command": "tune", "status": "running"},
+            "away: a tune run that is running and has no model yet; models will lie in away/best",
+        ),
+        (
+            {"command": "compare", "status": "interrupted"},
+            "away: a compare run that is interrupted and has no model yet; models will lie in"
+            " away/cells (see `raymat status away`)",
+        ),
+        (
+            {"command": "screen", "arguments": {"ensembles": {"bulk": "/runs/K", "shear": "G"}}},
+            "away: a screen run, which has no model; name an ensemble that it used: /runs/K, G",
+        ),
+        (
+            {"command": "explain", "arguments": {"model": "runs/full"}},
+            "away: an explain run, which has no model; name the one that it used: runs/full",
+        ),
+    ],
+)
+def test_a_run_without_a_model_says_where_one_lies(
+    files: dict[str, Path],
+    header: dict[str, Any],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("away").mkdir()
+    Path("away/run.json").write_text(json.dumps(header), encoding="utf-8")
+    assert predict(files, "--model", "away") == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_a_folder_of_models_names_them(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = Path("plan/cells")
+    for name in ("a", "b"):
+        shutil.copytree(files["run"] / "best", cells / name / "best")
+    Path("plan/run.json").write_text('{"command": "compare", "status": "complete"}', "utf-8")
+    assert predict(files, "--model", "plan") == 2
+    assert (
+        "plan: a compare run without a model of its own; 2 models lie below it: name one, such as"
+        " plan/cells/a/best"
+    ) in capsys.readouterr().err
+    assert predict(files, "--model", "plan/cells/a") == 0
+    Path("kept/ensemble").mkdir(parents=True)
+    Path("kept/ensemble/ensemble.json").touch()
+    assert predict(files, "--model", "kept", "--overwrite") == 2
+    assert "kept: not a model; a model lies below it: name one, such as kept/ensemble" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
