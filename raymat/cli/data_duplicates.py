@@ -134,9 +134,9 @@ def _range_text(value: float) -> str:
 
 
 def _write(found: "Duplicates", target: str | None, out: Path) -> None:
-    from raymat.data.writers import atomic_file
+    from raymat.data.writers import atomic_file, write_csv
 
     path = out / _LIST
     with atomic_file(path) as temporary:
-        found.table(target).to_csv(temporary, index=False)
+        write_csv(found.table(target), temporary)
     typer.echo(f"list: {path}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raymat.cli.results import console_for_results
+from raymat.data.writers import read_own_csv
 from raymat.errors import RaymatError, one_line
 from raymat.explain.explanations import class_word
 from raymat.explain.generate import SURE
@@ -36,13 +37,13 @@ def show_explanations(metrics: Metrics, run: Path) -> None:
     console.print(_say_classes(metrics), style="bold")
     console.print(_classifier_table(metrics))
     console.print(_explanation_table(metrics))
-    console.print(_label_table(metrics, pd.read_csv(run / "summary.csv")))
+    console.print(_label_table(metrics, read_own_csv(run / "summary.csv")))
     for line in say_empty(metrics):
         console.print(line)
     for line in say_agreement(metrics):
         console.print(line)
     if (run / "trends.csv").exists():
-        _print_trends(console, pd.read_csv(run / "trends.csv"))
+        _print_trends(console, read_own_csv(run / "trends.csv"))
     found = ", ".join(name for name in _FILES if (run / name).exists())
     console.print(f"\nfiles:            {run}/ ({found}, *.png)")
 

@@ -161,11 +161,11 @@ def write_table(table: "pd.DataFrame", path: Path, *, unit: str) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    from raymat.data.writers import atomic_file
+    from raymat.data.writers import atomic_file, write_csv
 
     with atomic_file(path) as temporary:
         if path.suffix == ".csv":
-            table.to_csv(temporary, index=False)
+            write_csv(table, temporary)
             return
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -20,6 +20,7 @@ from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.cluster.tasks import result_of, start_task
 from raymat.config import Config, build_config
 from raymat.data.limits import MAX_REJECTED
+from raymat.data.writers import write_csv
 from raymat.errors import RaymatError, RunError
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.inputs import RunInputs
@@ -150,7 +151,7 @@ class _Results:
 
     def _write(self) -> None:
         with self.run_dir.replacing(TABLE) as path:
-            self.table().to_csv(path, index=False)
+            write_csv(self.table(), path)
 
 
 class _Cells:
@@ -294,4 +295,4 @@ def _check_sizes(plan: ComparisonPlan, rows_of: dict[str, PropertyRows]) -> None
 def _write_rejected(rows_of: dict[str, PropertyRows], run: RunDirectory) -> None:
     listed = [rows.rejected.assign(property=name) for name, rows in rows_of.items()]
     with run.replacing("rejected.csv") as path:
-        pd.concat(listed, ignore_index=True).to_csv(path, index=False)
+        write_csv(pd.concat(listed, ignore_index=True), path)

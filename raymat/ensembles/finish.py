@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raymat.data.writers import write_crystals
+from raymat.data.writers import write_crystals, write_csv
 from raymat.ensembles.curves import member_curves
 from raymat.ensembles.domain import LatentDomain
 from raymat.ensembles.members import member_name
@@ -159,7 +159,7 @@ def _write_curve(inputs: RunInputs, predictions: MemberPredictions, run: RunDire
     rows = inputs.split.rows("test")
     curve = member_curves(predictions.take(rows), inputs.targets[rows], task=inputs.prop.task)
     with run.replacing(CURVE) as path:
-        curve.to_csv(path, index=False)
+        write_csv(curve, path)
 
 
 def _write_domain(

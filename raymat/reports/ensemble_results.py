@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from raymat.data.writers import read_own_csv
 from raymat.errors import RunError
 from raymat.tracking.run_directory import read_header
 
@@ -69,7 +70,7 @@ def read_results(run: Path) -> EnsembleResults:
         raise RunError(f"{run}: no {missing[0]}; the run is not finished")
     try:
         metrics, calibration = (json.loads((run / n).read_text("utf-8")) for n in names[:2])
-        curve = pd.read_csv(run / names[2])
+        curve = read_own_csv(run / names[2])
         predictions = pd.read_parquet(run / names[3], columns=_COLUMNS)
     except (OSError, ValueError) as cause:
         raise RunError(f"{run}: its results cannot be read ({cause})") from cause

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raymat.data.writers import read_own_csv
 from raymat.errors import RunError
 from raymat.explain.explanations import Explanation, class_word
 from raymat.explain.finish import CLASSES, EXPLANATIONS, SUMMARY
@@ -109,7 +110,7 @@ def read_explanations(run: Path) -> list[ExplanationResults]:
     """
     try:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        summary = pd.read_csv(run / SUMMARY)
+        summary = read_own_csv(run / SUMMARY)
         lines = (run / EXPLANATIONS).read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         return [

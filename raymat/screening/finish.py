@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raymat.data.writers import write_csv
 from raymat.errors import DataError, RunError
 from raymat.screening.candidates import column_values, numbers_of
 from raymat.screening.criterion import Criterion
@@ -71,7 +72,7 @@ def finish_screening(
         raise DataError(_say_rejected(left_out, n_candidates, max_rejected, run))
     counts = _write_ranking(shards, criterion, run)
     with run.replacing(CURVE) as path:
-        probability_curve(criterion, shards, weights).to_csv(path, index=False)
+        write_csv(probability_curve(criterion, shards, weights), path)
     metrics = {
         "criterion": criterion.name,
         "n_members": len(next(iter(weights.values()))),
@@ -192,7 +193,7 @@ def _write_numbered(
             numbered = pa.record_batch([pa.array(ranks), *batch.columns], schema=schema)
             writer.write_batch(numbered)
             table = numbered.to_pandas(types_mapper=_nullable)
-            table.to_csv(text, index=False, header=place == 0)
+            write_csv(table, text, header=place == 0)
             place, rank, value = int(places[-1]), int(ranks[-1]), values[-1]
             yield table
 
@@ -235,12 +236,12 @@ def _write_left_out(shards: StoredShards, run: RunDirectory) -> _LeftOut:
         excluded.open("w", encoding="utf-8") as all_text,
         rejected.open("w", encoding="utf-8") as rejected_text,
     ):
-        pd.DataFrame(columns=_EXCLUDED_COLUMNS).to_csv(all_text, index=False)
-        pd.DataFrame(columns=_REJECTED_COLUMNS).to_csv(rejected_text, index=False)
+        write_csv(pd.DataFrame(columns=_EXCLUDED_COLUMNS), all_text)
+        write_csv(pd.DataFrame(columns=_REJECTED_COLUMNS), rejected_text)
         for table in shards.read(EXCLUDED):
             unusable = table[table[IS_REJECTED].astype(bool)]
-            table[_EXCLUDED_COLUMNS].to_csv(all_text, index=False, header=False)
-            unusable[_REJECTED_COLUMNS].to_csv(rejected_text, index=False, header=False)
+            write_csv(table[_EXCLUDED_COLUMNS], all_text, header=False)
+            write_csv(unusable[_REJECTED_COLUMNS], rejected_text, header=False)
             found.n_excluded += len(table)
             found.n_rejected += len(unusable)
             found.reasons += count_reasons(table["reason"])

@@ -21,6 +21,7 @@ from raymat.data.splits import (
     read_split,
     write_split,
 )
+from raymat.data.writers import write_csv
 from raymat.errors import ConfigError, DataError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureTable
@@ -132,7 +133,7 @@ def load_inputs(
     prop = find_property(target)
     loaded = load_crystals(source, target=target, max_rejected=max_rejected)
     with run.replacing("rejected.csv") as path:
-        loaded.rejected.to_csv(path, index=False)
+        write_csv(loaded.rejected, path)
     crystals = loaded.crystals
     check_classes(crystals, prop, classes)
     known = run.header.get("data", {}).get("sha256")
@@ -165,7 +166,7 @@ def leave_out(
         return inputs
     rejected = join_rejected(inputs.rejected, inputs.crystals, unusable, max_rejected=max_rejected)
     with run.replacing("rejected.csv") as path:
-        rejected.to_csv(path, index=False)
+        write_csv(rejected, path)
     split = inputs.split.without(np.array(sorted(unusable), dtype=np.int64))
     write_split(split, run.path / "split.parquet")
     leakage = find_leakage(inputs.crystals, split)

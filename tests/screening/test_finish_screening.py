@@ -1,5 +1,6 @@
 """From shards to the run's files: one ranking, all reasons, and what more members bought."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -350,3 +351,25 @@ def test_too_many_rejected_rows(tmp_path: Path) -> None:
             finish(run, 1)
         assert len(pd.read_csv(run.path / "rejected.csv")) == 10
         assert finish(run, 1, max_rejected=0.08)["rejected"] == 10
+
+
+def test_no_cell_of_a_screening_is_a_formula(tmp_path: Path) -> None:
+    """Whatever candidates and their columns are called; the Parquet holds the names as they are."""
+    with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
+        (shard,) = shards(N, N)
+        ids = "=cmd" + shard.table["material_id"]
+        own = replace(
+            shard,
+            table=shard.table.assign(material_id=ids, note="@x"),
+            excluded=shard.excluded.assign(reason="-reason"),
+            members=shard.members.assign(material_id="=cmd" + shard.members["material_id"]),
+        )
+        log_shard(run, 0, own)
+        finish(run, 1)
+    for name in ("screening", "excluded"):
+        with (run.path / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        text = [cell for cell in cells if not cell.replace(".", "").lstrip("-").isdigit()]
+        assert not any(cell.startswith(("=", "@", "-r")) for cell in text)
+        assert any(cell.startswith("'") for cell in text)
+    assert set(pd.read_parquet(run.path / "screening.parquet")["note"]) == {"@x"}
