@@ -25,6 +25,7 @@ CellsAtATime = Annotated[
     typer.Option(
         "--concurrency",
         min=1,
+        max=options.MAX_AT_ONCE,
         metavar="N",
         help="Number of cells to run at once (default: fill the cluster).",
         rich_help_panel="Machine",

@@ -20,19 +20,36 @@ if TYPE_CHECKING:
 
 _SHOWN_GROUPS = 10
 _LIST = "duplicates.csv"
-Symprec = Annotated[float, typer.Option("--symprec", help="Å; of spglib's space groups.")]
-VolumeWindow = Annotated[
-    float, typer.Option("--volume-window", help="Largest relative difference in volume per atom.")
+Symprec = Annotated[
+    float, typer.Option("--symprec", metavar="X", help="Å; of spglib's space groups.")
 ]
-Ltol = Annotated[float, typer.Option("--ltol", help="StructureMatcher: of lengths, relative.")]
+VolumeWindow = Annotated[
+    float,
+    typer.Option(
+        "--volume-window", metavar="X", help="Largest relative difference in volume per atom."
+    ),
+]
+Ltol = Annotated[
+    float, typer.Option("--ltol", metavar="X", help="StructureMatcher: of lengths, relative.")
+]
 Stol = Annotated[
     float,
-    typer.Option("--stol", help="StructureMatcher: of sites, of the cube root of a volume."),
+    typer.Option(
+        "--stol", metavar="X", help="StructureMatcher: of sites, of the cube root of a volume."
+    ),
 ]
-AngleTol = Annotated[float, typer.Option("--angle-tol", help="StructureMatcher: degrees.")]
+AngleTol = Annotated[
+    float, typer.Option("--angle-tol", metavar="X", help="StructureMatcher: degrees.")
+]
 Largest = Annotated[
     int,
-    typer.Option("--largest", help="Crystals of one formula and symmetry that are compared."),
+    typer.Option(
+        "--largest",
+        metavar="N",
+        min=2,
+        max=100_000,
+        help="Crystals of one formula and symmetry that are compared.",
+    ),
 ]
 
 

@@ -58,8 +58,9 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
+        max=1024,
         metavar="N",
-        help="Processes that parse; as many as there are cores unless given.",
+        help="Processes that parse (default: one per core).",
         show_default=False,
     ),
 ]

@@ -138,7 +138,7 @@ def say_empty(metrics: Metrics) -> list[str]:
         lines.append(
             f"{_say_task(own, metrics)}: {few} of {metrics['per_class']} after"
             f" {own['attempts']} policies{tried} (wanted: above {SURE:g}); raise --max-attempts or"
-            " --episodes, or mistrust the classifier"
+            " --episodes, or the classifier may be unreliable"
         )
     return lines
 

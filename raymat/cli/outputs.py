@@ -55,6 +55,8 @@ def check_ending(out: Path, endings: tuple[str, ...]) -> None:
 def prepare_files(*files: Path, overwrite: bool, option: str = "-o") -> None:
     """Check before any work that files may be written, and make their folders.
 
+    A list of rejected rows follows the file that it lies beside, and is not checked itself.
+
     Raises:
         ConfigError: one exists and is not to be replaced, or is no file.
         RunError: a folder cannot be made.

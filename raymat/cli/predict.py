@@ -48,7 +48,7 @@ def predict(
             "-o",
             "--out",
             metavar="FILE",
-            help="A .parquet or .csv file to write; CRYSTALS-predictions.parquet unless given.",
+            help="A .parquet or .csv file to write (default: CRYSTALS-predictions.parquet).",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def predict(
     """
     out = out or Path(f"{source_stem(crystals)}-predictions.parquet")
     check_output(out, crystals, endings=_ENDINGS)
-    prepare_files(out, rejected_beside(out), overwrite=overwrite)
+    prepare_files(out, overwrite=overwrite)
     from raymat.data.writers import write_rejected
     from raymat.ensembles.usable_crystals import load_usable, say_new_elements
     from raymat.training.device import choose_device, prepare_process

@@ -23,7 +23,9 @@ def report(
         Path,
         typer.Option("--out", "-o", metavar="FILE", help="The page to write."),
     ] = DEFAULT_PAGE,
-    title: Annotated[str, typer.Option("--title", help="Over the page.")] = "raymat report",
+    title: Annotated[
+        str, typer.Option("--title", metavar="WORDS", help="Title of the page.")
+    ] = "raymat report",
     wandb: Annotated[
         Literal["off", "offline", "online"],
         typer.Option(

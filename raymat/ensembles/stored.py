@@ -12,6 +12,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -353,7 +354,7 @@ def _say_missing(folder: Path) -> str:
     stored = sum(1 for path in folder.glob(f"{MEMBERS}/[0-9]*"))
     return (
         f"{folder}: the ensemble is not complete, it has {stored} members so far; continue it with"
-        f" `raymat resume {folder}`"
+        f" `raymat resume {shlex.quote(str(folder))}`"
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -280,8 +281,8 @@ def _say_rejected(
     reasons = _say_reasons(left_out.rejected_reasons, "rejected.csv")
     return (
         f"{left_out.n_rejected:,} of {n_candidates:,} candidates cannot be used, more than"
-        f" --max-rejected {max_rejected:g}: {reasons}; mend them and start a new run, or rank the"
-        f" others with `raymat resume {run.path} --max-rejected {enough:g}`"
+        f" --max-rejected {max_rejected:g}: {reasons}; fix them and start a new run, or rank the"
+        f" others with `raymat resume {shlex.quote(str(run.path))} --max-rejected {enough:g}`"
     )
 
 

@@ -226,7 +226,7 @@ def check_learnable(inputs: RunInputs) -> None:
     targets, prop, split = inputs.targets, inputs.prop, inputs.split
     for part in PARTS:
         if not len(split.rows(part)):
-            raise DataError(f"no {part} row is left; use more rows or another --seed")
+            raise DataError(f"no {part} row is left; use more rows or {_say_other_split(split)}")
     if prop.task == "regression":
         TargetScaling.fit(targets[split.rows("train")])
         return
@@ -234,8 +234,14 @@ def check_learnable(inputs: RunInputs) -> None:
         if len(np.unique(targets[split.rows(part)])) < 2:
             raise DataError(
                 f"the {part} rows hold one class of '{prop.name}' only, so there is no AUC; use"
-                f" more rows, another --seed or other --classes{_say_range(inputs)}"
+                f" more rows, another split.seed or other --classes{_say_range(inputs)}"
             )
+
+
+def _say_other_split(split: Split) -> str:
+    """Return what else may help: the seed decides how many rows a part has only in groups."""
+    is_by_row = split.config.kind in ("random", "kfold")
+    return "other fractions under split" if is_by_row else "another split.seed"
 
 
 def _say_range(inputs: RunInputs) -> str:

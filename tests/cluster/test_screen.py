@@ -301,7 +301,7 @@ def test_shard_whose_files_are_damaged_is_screened_again(study: Study, run: Run)
 def test_limit_of_rejected_rows(study: Study, run: Run) -> None:
     """The shards are kept: with another limit the run has only to be ranked."""
     path = study.folder / "strict"
-    with pytest.raises(DataError, match=r"1 of 46 .* --max-rejected 0: 1 not finite; mend them"):
+    with pytest.raises(DataError, match=r"1 of 46 .* --max-rejected 0: 1 not finite; fix them"):
         screen(study.request(max_rejected=0.0), path)
     assert not (path / "screening.csv").exists()
     assert resume_screen(path, max_rejected=0.5) == run.metrics

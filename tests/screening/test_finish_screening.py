@@ -345,7 +345,7 @@ def test_too_many_rejected_rows(tmp_path: Path) -> None:
         with pytest.raises(
             DataError,
             match=r"^10 of 140 candidates cannot be used, more than --max-rejected 0\.05: 10 not"
-            r" finite; mend them and start a new run, or rank the others with `raymat resume"
+            r" finite; fix them and start a new run, or rank the others with `raymat resume"
             r" \S+ --max-rejected 0\.08`$",
         ):
             finish(run, 1)
