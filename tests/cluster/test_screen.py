@@ -251,12 +251,13 @@ def test_ensemble_that_changed_meanwhile(study: Study, tmp_path: Path) -> None:
 
 def test_fingerprint_is_of_what_predicts(tmp_path: Path) -> None:
     folder = write_ensemble(tmp_path / "one", BULK, numbers=(0, 1))
+    (folder / "learned.parquet").touch()
     before = find_fingerprint(folder)
     (folder / "members/0000/outputs.npz").touch()
     (folder / "note.txt").touch()
     (folder / "run.json").write_text("{}", encoding="utf-8")
     assert find_fingerprint(folder) == before
-    for name in ("ensemble.json", "domain.npz", "members/0001/model.json"):
+    for name in ("ensemble.json", "domain.npz", "learned.parquet", "members/0001/model.json"):
         file = folder / name
         kept = file.read_bytes()
         file.write_bytes(kept + b" ")
