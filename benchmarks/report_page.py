@@ -29,7 +29,8 @@ RAYMAT = "from raymat.cli.main import main; main()"
 def write_page(run: Path, page: Path) -> float:
     begun = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", RAYMAT, "report", str(run), "-o", str(page)], check=True,
+        [sys.executable, "-c", RAYMAT, "report", str(run), "-o", str(page), "--overwrite"],
+        check=True,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     return time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""YAML files that travel with raymat, found by name: search spaces and criteria."""
+"""YAML files that travel with raymat, found by name: search spaces, criteria, comparison plans."""
 
 from pathlib import Path
 

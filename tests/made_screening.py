@@ -266,13 +266,15 @@ def write_study(folder: Path) -> Study:
 
 
 def rank(table: pd.DataFrame, criterion: Criterion) -> pd.DataFrame:
-    """Order judged candidates as the criterion says, by pandas."""
+    """Order judged candidates as the criterion says, by pandas; equal ones share a rank."""
     ordered = table.sort_values(
         [criterion.rank.by, "material_id"],
         ascending=[criterion.rank.order == "ascending", True],
         ignore_index=True,
     )
-    ordered.insert(0, "rank", np.arange(1, len(ordered) + 1))
+    is_up = criterion.rank.order == "ascending"
+    ranks = ordered[criterion.rank.by].rank(method="min", ascending=is_up, na_option="bottom")
+    ordered.insert(0, "rank", ranks.astype(int))
     return ordered
 
 

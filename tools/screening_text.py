@@ -74,7 +74,7 @@ def top_text(table: pd.DataFrame, description: str, n: int = 30) -> str:
         description: what was screened.
         n: how many.
     """
-    first = table.sort_values("rank").head(n)
+    first = table.sort_values("rank", kind="stable").head(n)
     heads = (
         *("rank", "id", "formula", "λ (nm)", "P_s high", "P_s low", "χ high", "χ low"),
         *("K (GPa)", "G (GPa)", "v", "source", "in domain"),

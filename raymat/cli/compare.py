@@ -25,8 +25,9 @@ CellsAtATime = Annotated[
     typer.Option(
         "--concurrency",
         min=1,
+        max=options.MAX_AT_ONCE,
         metavar="N",
-        help="Cells at a time; as many as keep the machine busy unless given.",
+        help="Number of cells to run at once (default: fill the cluster).",
         rich_help_panel="Machine",
         show_default=False,
     ),
@@ -37,9 +38,12 @@ _METRIC = {"regression": ("mae", "MAE"), "classification": ("auc", "AUC")}
 @app.command()
 def compare(
     plan: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--plan", metavar="FILE", help="What to compare: a YAML file.", show_default=False
+            "--plan",
+            metavar="NAME_OR_FILE",
+            help="What to compare: a shipped plan, such as quick, or a YAML file.",
+            show_default=False,
         ),
     ],
     max_rejected: options.MaxRejected = None,
@@ -61,7 +65,7 @@ def compare(
     seeds, so the best of N stands against the best of N. Ctrl-C leaves a run that `raymat resume`
     continues.
 
-    Example: raymat compare --plan comparisons/quick.yaml
+    Example: raymat compare --plan quick
     """
     from raymat.cli.compare_progress import CompareProgress
     from raymat.cli.runs import running
@@ -69,7 +73,7 @@ def compare(
 
     changes = {"trials": trials, "epochs": epochs, "seed": seed}
     found = with_absolute_sources(read_plan(plan, **changes))
-    folder = out or options.default_run_directory("compare", plan.stem)
+    folder = out or options.default_run_directory("compare", Path(plan).stem)
     progress = CompareProgress(quiet=quiet)
     given = {
         "max_rejected": max_rejected,

@@ -38,7 +38,7 @@ def contributions(
             "-o",
             "--out",
             metavar="DIR",
-            help="Run directory; runs/contributions-CRYSTALS-TIME unless given.",
+            help="Run directory (default: runs/contributions-CRYSTALS-TIME).",
             show_default=False,
         ),
     ] = None,

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from raymat.cli.live import LiveProgress
 from raymat.cli.results import console_for_results
+from raymat.data.writers import read_own_csv
 from raymat.errors import RunError
-from raymat.reading import regular_file
 from raymat.reports.drawing import with_unit
 from raymat.reports.number_text import n_decimals
 
@@ -85,7 +85,7 @@ def element_table(elements: pd.DataFrame, title: str) -> Table:
 
 def _read_elements(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(regular_file(path))
+        return read_own_csv(path)
     except (OSError, ValueError) as cause:
         raise RunError(f"{path}: cannot be read ({cause})") from cause
 

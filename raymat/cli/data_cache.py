@@ -123,7 +123,7 @@ def clear(
         typer.Option(
             "--older-than",
             metavar="TIME",
-            help="Only what was not used for so long, such as 12h or 30d.",
+            help="Only entries unused for at least this long, such as 12h or 30d.",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before everything goes.")] = False,

@@ -9,7 +9,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Sources, Target, new_table, say_source, show
-from raymat.cli.outputs import make_folder, refuse_run_folder, source_stem
+from raymat.cli.outputs import prepare_files, refuse_run_folder, source_stem
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import ConfigError, DataError
 
@@ -32,6 +32,7 @@ def check(
             help="Folder for rejected.csv; of several sources, NAME-rejected.csv each.",
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
     _debug: options.Debug = False,
 ) -> None:
     """Say what is wrong with the rows of each source; exit 2 if too many cannot be used.
@@ -43,6 +44,7 @@ def check(
     Example: raymat data check elastic.parquet --target log10_G_VRH
     """
     lists = [None] * len(sources) if out is None else _lists(out, sources)
+    prepare_files(*filter(None, lists), overwrite=overwrite, option="--out")
     problems = []
     for source, path in zip(sources, lists, strict=True):
         try:
@@ -77,8 +79,7 @@ def _lists(out: Path, sources: list[str]) -> list[Path]:
     """Give where the rejected rows of each source are listed; a single one needs no name.
 
     Raises:
-        ConfigError: two sources have one name.
-        RunError: the folder cannot be made.
+        ConfigError: two sources have one name, or the folder is that of a run.
     """
     names = [source_stem(source) for source in sources]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -87,7 +88,6 @@ def _lists(out: Path, sources: list[str]) -> list[Path]:
             f"--out {out}: two sources are called {repeated}; check them one at a time"
         )
     refuse_run_folder(out)
-    make_folder(out)
     if len(names) == 1:
         return [out / "rejected.csv"]
     return [out / f"{name}-rejected.csv" for name in names]

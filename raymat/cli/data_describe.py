@@ -7,7 +7,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Source, Target, new_table, say_counts, show
-from raymat.cli.outputs import make_folder, refuse_run_folder
+from raymat.cli.outputs import prepare_files, refuse_run_folder, source_stem
 from raymat.data.limits import MAX_REJECTED
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def describe(
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for page and picture.")
     ] = None,
     max_rejected: MaxRejected = MAX_REJECTED,
+    overwrite: options.Overwrite = False,
     _debug: options.Debug = False,
 ) -> None:
     """Show counts, elements, cells, target, duplicates and leakage; with --out also as a page.
@@ -31,6 +32,8 @@ def describe(
     """
     if out is not None:
         refuse_run_folder(out)
+        page = out / f"{source_stem(source)}.html"
+        prepare_files(page, page.with_suffix(".png"), overwrite=overwrite, option="--out")
     from raymat.data.describe import describe as describe_data
     from raymat.data.readers import load_crystals
 
@@ -120,7 +123,6 @@ def _save(description: "Description", folder: Path) -> None:
     from raymat.reports.data_figures import save_description_figure
     from raymat.reports.data_page import save_data_page
 
-    make_folder(folder)
     path = folder / f"{description.source.name}.png"
     save_description_figure(description, path)
     typer.echo(f"picture: {path}")

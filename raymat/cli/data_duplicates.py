@@ -8,7 +8,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Sources, new_table, progress, say_counts, show
-from raymat.cli.outputs import make_folder, refuse_run_folder
+from raymat.cli.outputs import prepare_files, refuse_run_folder
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import DataError
 
@@ -19,19 +19,37 @@ if TYPE_CHECKING:
     from raymat.data.duplicates import Duplicates
 
 _SHOWN_GROUPS = 10
-Symprec = Annotated[float, typer.Option("--symprec", help="Å; of spglib's space groups.")]
-VolumeWindow = Annotated[
-    float, typer.Option("--volume-window", help="Largest relative difference in volume per atom.")
+_LIST = "duplicates.csv"
+Symprec = Annotated[
+    float, typer.Option("--symprec", metavar="X", help="Å; of spglib's space groups.")
 ]
-Ltol = Annotated[float, typer.Option("--ltol", help="StructureMatcher: of lengths, relative.")]
+VolumeWindow = Annotated[
+    float,
+    typer.Option(
+        "--volume-window", metavar="X", help="Largest relative difference in volume per atom."
+    ),
+]
+Ltol = Annotated[
+    float, typer.Option("--ltol", metavar="X", help="StructureMatcher: of lengths, relative.")
+]
 Stol = Annotated[
     float,
-    typer.Option("--stol", help="StructureMatcher: of sites, of the cube root of a volume."),
+    typer.Option(
+        "--stol", metavar="X", help="StructureMatcher: of sites, of the cube root of a volume."
+    ),
 ]
-AngleTol = Annotated[float, typer.Option("--angle-tol", help="StructureMatcher: degrees.")]
+AngleTol = Annotated[
+    float, typer.Option("--angle-tol", metavar="X", help="StructureMatcher: degrees.")
+]
 Largest = Annotated[
     int,
-    typer.Option("--largest", help="Crystals of one formula and symmetry that are compared."),
+    typer.Option(
+        "--largest",
+        metavar="N",
+        min=2,
+        max=100_000,
+        help="Crystals of one formula and symmetry that are compared.",
+    ),
 ]
 
 
@@ -51,6 +69,7 @@ def duplicates(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for duplicates.csv.")
     ] = None,
+    overwrite: options.Overwrite = False,
     _debug: options.Debug = False,
 ) -> None:
     """Find crystals that are one and the same, within each source and across all of them.
@@ -62,6 +81,7 @@ def duplicates(
     """
     if out is not None:
         refuse_run_folder(out)
+        prepare_files(out / _LIST, overwrite=overwrite, option="--out")
     from raymat.config import build_config
     from raymat.data.duplicate_candidates import DuplicateRules
     from raymat.data.duplicates import find_duplicates
@@ -131,10 +151,9 @@ def _range_text(value: float) -> str:
 
 
 def _write(found: "Duplicates", target: str | None, out: Path) -> None:
-    from raymat.data.writers import atomic_file
+    from raymat.data.writers import atomic_file, write_csv
 
-    make_folder(out)
-    path = out / "duplicates.csv"
+    path = out / _LIST
     with atomic_file(path) as temporary:
-        found.table(target).to_csv(temporary, index=False)
+        write_csv(found.table(target), temporary)
     typer.echo(f"list: {path}")

@@ -11,8 +11,8 @@ from raymat.cli import fetch_options as opt
 from raymat.cli import options
 from raymat.cli.fetch_existing import finish_killed
 from raymat.cli.interrupting import interruptible
-from raymat.cli.outputs import check_ending, rejected_beside
-from raymat.errors import ConfigError, DataError
+from raymat.cli.outputs import check_ending, prepare_files, rejected_beside
+from raymat.errors import DataError
 from raymat.sources.databases.limits import MAX_ATOMS, PAGE_SIZE, PATIENCE_S, REQUESTS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def fetch(
     page_size: opt.PageSize = PAGE_SIZE,
     requests_per_second: opt.RequestsPerSecond = REQUESTS_PER_SECOND,
     patience: opt.Patience = PATIENCE_S,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -44,8 +45,6 @@ def fetch(
     --properties formation_energy_per_atom,band_gap -o lithium.parquet
     """
     check_ending(out, (".parquet",))
-    if not out.parent.is_dir():
-        raise ConfigError(f"-o {out}: there is no folder {out.parent}; make it first")
     from raymat.sources.databases.columns import split_names
     from raymat.sources.databases.fetching import FetchRequest
     from raymat.sources.databases.polite_requests import Manners
@@ -59,24 +58,32 @@ def fetch(
         page_size,
         max_atoms,
     )
-    if out.exists():
+    if out.exists() and not overwrite:
         typer.echo(finish_killed(request, out))
         return
+    prepare_files(out, overwrite=overwrite)
     manners = Manners(requests_per_second, patience)
     with _resumable(out):
-        joined = _fetch(request, out, manners, quiet=quiet)
+        joined = _fetch(request, out, manners, overwrite=overwrite, quiet=quiet)
     for line in _summary(joined, out):
         typer.echo(line)
 
 
-def _fetch(request: "FetchRequest", out: Path, manners: "Manners", *, quiet: bool) -> "Joined":
+def _fetch(
+    request: "FetchRequest", out: Path, manners: "Manners", *, overwrite: bool, quiet: bool
+) -> "Joined":
     from raymat.cli.fetch_progress import FetchProgress
     from raymat.sources.databases.fetching import fetch as fetch_crystals
 
     rejected = rejected_beside(out)
     with FetchProgress(quiet=quiet) as progress:
         return fetch_crystals(
-            request, out, rejected_file=rejected, manners=manners, listen=progress
+            request,
+            out,
+            rejected_file=rejected,
+            overwrite=overwrite,
+            manners=manners,
+            listen=progress,
         )
 
 

@@ -8,7 +8,7 @@ import typer
 from raymat.cli import options
 from raymat.cli.data_options import MaxRejected, Target, new_table, say_counts, show
 from raymat.cli.interrupting import interruptible
-from raymat.cli.outputs import check_output, refuse_existing, rejected_beside
+from raymat.cli.outputs import check_output, prepare_files, rejected_beside
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import DataError, UnwritableError
 
@@ -58,8 +58,9 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
+        max=1024,
         metavar="N",
-        help="Processes that parse; as many as there are cores unless given.",
+        help="Processes that parse (default: one per core).",
         show_default=False,
     ),
 ]
@@ -74,6 +75,7 @@ def import_(
     unit: Unit = None,
     max_rejected: MaxRejected = MAX_REJECTED,
     workers: Workers = None,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -84,7 +86,7 @@ def import_(
     Example: raymat data import my_cifs/ -o my_crystals.parquet
     """
     check_output(out, source, endings=(".parquet",))
-    refuse_existing(out)
+    prepare_files(out, overwrite=overwrite)
     from raymat.data.files.units import parse_unit_options
     from raymat.sources.files.importing import ImportRequest
     from raymat.sources.files.pool import count_cores

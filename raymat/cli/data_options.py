@@ -25,7 +25,9 @@ Target = Annotated[
 ]
 MaxRejected = Annotated[
     float,
-    typer.Option("--max-rejected", min=0.0, max=1.0, help="Largest share of unusable rows."),
+    typer.Option(
+        "--max-rejected", min=0.0, max=1.0, metavar="SHARE", help="Largest share of unusable rows."
+    ),
 ]
 
 

@@ -40,8 +40,9 @@ Top = Annotated[
     typer.Option(
         "--top",
         min=1,
+        max=10_000,
         metavar="K",
-        help="How many of the best trials of --from-search; 10 unless given.",
+        help="How many of the best trials of --from-search (default: 10).",
         rich_help_panel=_ENSEMBLE,
         show_default=False,
     ),
@@ -51,8 +52,9 @@ Members = Annotated[
     typer.Option(
         "--members",
         min=2,
+        max=10_000,
         metavar="N",
-        help="Members; 100, or one per trial of --from-search, unless given.",
+        help="Number of members (default: 100, or one per trial of --from-search).",
         rich_help_panel=_ENSEMBLE,
         show_default=False,
     ),
@@ -62,8 +64,8 @@ Fraction = Annotated[
     typer.Option(
         "--fraction",
         metavar="SHARE",
-        help="Of the training rows that each member learns from; 0.6 for --config, all for"
-        " --from-search, unless given.",
+        help="Fraction of the training rows drawn for each member (default: 0.6 for --config, all"
+        " for --from-search).",
         rich_help_panel=_ENSEMBLE,
         show_default=False,
     ),
@@ -72,8 +74,8 @@ Greedy = Annotated[
     bool | None,
     typer.Option(
         "--greedy/--equal",
-        help="Weigh members by greedy selection on the validation rows, or equally. Greedy for"
-        " --from-search, equal otherwise, unless given.",
+        help="Weigh members by greedy selection on the validation rows, or equally (default:"
+        " greedy for --from-search, equal otherwise).",
         rich_help_panel=_ENSEMBLE,
         show_default=False,
     ),

@@ -33,7 +33,7 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="group|period",
-        help="What stands for an element; both unless given.",
+        help="What stands for an element (default: both).",
         rich_help_panel=_EXPLANATIONS,
         show_default=False,
     ),
@@ -43,6 +43,7 @@ PerClass = Annotated[
     typer.Option(
         "--per-class",
         min=1,
+        max=100_000,
         metavar="N",
         help="Explanations of the low and of the high class, for each labelling.",
         rich_help_panel=_EXPLANATIONS,
@@ -53,8 +54,9 @@ Members = Annotated[
     typer.Option(
         "--members",
         min=1,
+        max=100,
         metavar="N",
-        help="Classifiers of each labelling, with seeds of their own: do they tell the same?",
+        help="Number of classifiers per labelling, with different seeds, to test robustness.",
         rich_help_panel=_CLASSIFIERS,
     ),
 ]
@@ -63,7 +65,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="DIR",
-        help="A trained CGCNN that the explanations stand for; a classifier is trained without.",
+        help="Trained CGCNN to explain; without it, a classifier is trained.",
         rich_help_panel=_CLASSIFIERS,
         show_default=False,
     ),
@@ -94,7 +96,7 @@ MaxNodes = Annotated[
         min=2,
         max=10,
         metavar="N",
-        help="Most nodes of an explanation; 6 unless given.",
+        help="Most nodes of an explanation (default: 6).",
         rich_help_panel=_EXPLANATIONS,
         show_default=False,
     ),
@@ -106,7 +108,7 @@ MaxDegree = Annotated[
         min=1,
         max=9,
         metavar="N",
-        help="Most edges of a node; 4 unless given.",
+        help="Most edges of a node (default: 4).",
         rich_help_panel=_EXPLANATIONS,
         show_default=False,
     ),
@@ -116,8 +118,9 @@ Episodes = Annotated[
     typer.Option(
         "--episodes",
         min=1,
+        max=10_000,
         metavar="N",
-        help="Times that a graph is grown while its policy learns; 50 unless given.",
+        help="Times that a graph is grown while its policy learns (default: 50).",
         rich_help_panel=_EXPLANATIONS,
         show_default=False,
     ),
@@ -126,8 +129,9 @@ Rollout = Annotated[
     Literal["valid", "strict"] | None,
     typer.Option(
         "--rollout",
+        metavar="valid|strict",
         help="valid scores the last valid graph of a rollout; strict is the rule of XGNN's code,"
-        " nearly always a constant. valid unless given.",
+        " nearly always a constant (default: valid).",
         rich_help_panel=_EXPLANATIONS,
         show_default=False,
     ),
@@ -137,6 +141,7 @@ MaxAttempts = Annotated[
     typer.Option(
         "--max-attempts",
         min=1,
+        max=1000,
         metavar="N",
         help="Policies for one explanation before it is given up.",
         rich_help_panel=_EXPLANATIONS,

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from raymat.cli.results import console_for_results
+from raymat.data.writers import read_own_csv
 from raymat.errors import RaymatError, one_line
 from raymat.explain.explanations import class_word
 from raymat.explain.generate import SURE
-from raymat.reading import regular_file
 
 Metrics = dict[str, Any]
 _FILES = ("explanations.jsonl", "summary.csv", "trends.csv", "predictions.parquet", "metrics.json")
@@ -37,13 +37,13 @@ def show_explanations(metrics: Metrics, run: Path) -> None:
     console.print(_say_classes(metrics), style="bold")
     console.print(_classifier_table(metrics))
     console.print(_explanation_table(metrics))
-    console.print(_label_table(metrics, pd.read_csv(regular_file(run / "summary.csv"))))
+    console.print(_label_table(metrics, read_own_csv(run / "summary.csv")))
     for line in say_empty(metrics):
         console.print(line)
     for line in say_agreement(metrics):
         console.print(line)
     if (run / "trends.csv").exists():
-        _print_trends(console, pd.read_csv(regular_file(run / "trends.csv")))
+        _print_trends(console, read_own_csv(run / "trends.csv"))
     found = ", ".join(name for name in _FILES if (run / name).exists())
     console.print(f"\nfiles:            {run}/ ({found}, *.png)")
 
@@ -138,7 +138,7 @@ def say_empty(metrics: Metrics) -> list[str]:
         lines.append(
             f"{_say_task(own, metrics)}: {few} of {metrics['per_class']} after"
             f" {own['attempts']} policies{tried} (wanted: above {SURE:g}); raise --max-attempts or"
-            " --episodes, or mistrust the classifier"
+            " --episodes, or the classifier may be unreliable"
         )
     return lines
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _NEEDED = {"base_url", "filter", "max_entries", "properties", "fetched_until", "page_sha256"}
 _SHOWN = 80  # characters of a filter
+_ADVICE = "choose another -o, or replace it with --overwrite"
 
 
 def finish_killed(request: "FetchRequest", out: Path) -> str:
@@ -24,11 +25,12 @@ def finish_killed(request: "FetchRequest", out: Path) -> str:
 
     found = _provenance(out)
     if found is None:
-        raise ConfigError(f"-o {out}: exists already; choose another -o, or remove it")
+        raise ConfigError(f"-o {out}: exists already; {_ADVICE}")
     said = _say(found, out)
     if request.is_told_by(found) and remove_leftover(out, found["page_sha256"]):
-        return f"{out}: is finished: {said}; {partial_folder(out)}, left by a kill, is removed"
-    raise ConfigError(f"-o {out}: exists already: {said}; choose another -o, or remove it")
+        leftover = f"removing {partial_folder(out)}, left by an interrupted run"
+        return f"{out}: is finished: {said}; {leftover}"
+    raise ConfigError(f"-o {out}: exists already: {said}; {_ADVICE}")
 
 
 def _provenance(out: Path) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ Filter = Annotated[
     typer.Option(
         "--filter",
         metavar="FILTER",
-        help="In OPTIMADE's language; everything unless given.",
+        help="In OPTIMADE's language (default: everything).",
         rich_help_panel=_QUERY,
         show_default=False,
     ),
@@ -47,6 +47,7 @@ MaxEntries = Annotated[
     typer.Option(
         "--max",
         min=1,
+        max=1_000_000_000,
         metavar="N",
         help="At most so many entries.",
         rich_help_panel=_QUERY,
@@ -58,6 +59,7 @@ MaxAtoms = Annotated[
     typer.Option(
         "--max-atoms",
         min=1,
+        max=1_000_000,
         metavar="N",
         help="Cells with more atoms are rejected.",
         rich_help_panel=_QUERY,
@@ -68,6 +70,7 @@ PageSize = Annotated[
     typer.Option(
         "--page-size",
         min=1,
+        max=100_000,
         metavar="N",
         help="Entries of one request.",
         rich_help_panel=_MANNERS,
@@ -89,6 +92,7 @@ Patience = Annotated[
     typer.Option(
         "--patience",
         min=0.0,
+        max=86_400.0 * 365,
         metavar="SECONDS",
         help="For how long one request is repeated while the server is busy or away.",
         rich_help_panel=_MANNERS,

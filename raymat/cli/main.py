@@ -61,6 +61,10 @@ class LazyGroup(TyperGroup):
 
     _is_listing = False
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        _hide_raw_types(self)
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the base class's signature
         """Give the names of all commands, in the order of their use."""
         return list(COMMANDS)
@@ -76,6 +80,7 @@ class LazyGroup(TyperGroup):
         app = importlib.import_module(module).app
         command = typer.main.get_command(app)
         command.name = cmd_name
+        _hide_raw_types(command)
         return command
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -83,6 +88,30 @@ class LazyGroup(TyperGroup):
         self._is_listing = True
         super().format_help(ctx, formatter)
         self._is_listing = False
+
+
+def _hide_raw_types(command: Any) -> None:
+    """Show no Python type, such as ``<bool>``, beside flags and arguments, which say it in words.
+
+    Typer has no setting for it. Parameters are found when help is written, as ``--help`` is made
+    only then.
+    """
+    for inner in getattr(command, "commands", {}).values():
+        _hide_raw_types(inner)
+    find = command.get_params
+
+    def params(ctx: Any) -> list[Any]:
+        found: list[Any] = find(ctx)
+        for param in found:
+            if getattr(param, "is_flag", False) or param.param_type_name == "argument":
+                param.display_type_rich = _no_type
+        return found
+
+    command.get_params = params
+
+
+def _no_type(**_context: Any) -> None:
+    return None
 
 
 app = typer.Typer(cls=LazyGroup, add_completion=False, help=_HELP)

@@ -10,11 +10,17 @@ import typer
 
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import ConfigError
+from raymat.text import plain
 
 if TYPE_CHECKING:
     from raymat.data.splits import SplitConfig
 
 SplitKind = Literal["random", "formula", "chemical_system", "kfold"]
+
+# Numbers above these are mistakes, and would only be found when memory or a seed gives out.
+MAX_SEED = 2**63 - 1
+MAX_THREADS, MAX_AT_ONCE, MAX_GPUS = 1024, 100_000, 1024
+MAX_TRIALS, MAX_EPOCHS = 1_000_000, 1_000_000
 
 _DATA, _TRAINING, _MACHINE, _OUTPUT = "Data", "Training", "Machine", "Output"
 _SEARCH = "Search"
@@ -68,7 +74,7 @@ MaxRejected = Annotated[
         min=0.0,
         max=1.0,
         metavar="SHARE",
-        help=f"Largest share of unusable rows; {MAX_REJECTED:g} unless given.",
+        help=f"Largest share of unusable rows (default: {MAX_REJECTED:g}).",
         rich_help_panel=_DATA,
         show_default=False,
     ),
@@ -78,9 +84,10 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         min=0,
+        max=MAX_SEED,
         metavar="N",
-        help="Of everything drawn at random: split, search, weights, members. A split that a"
-        " configuration, an earlier search or a --model was chosen by is kept. 0 unless given.",
+        help="Random seed of the split, the search, weights and members (0 unless given). A split"
+        " that a configuration, an earlier search or a --model was chosen by is kept.",
         rich_help_panel=_TRAINING,
         show_default=False,
     ),
@@ -90,8 +97,9 @@ Epochs = Annotated[
     typer.Option(
         "--epochs",
         min=1,
+        max=MAX_EPOCHS,
         metavar="N",
-        help="Epochs, if nothing stops the training before.",
+        help="Largest number of epochs.",
         rich_help_panel=_TRAINING,
         show_default=False,
     ),
@@ -110,6 +118,7 @@ Trials = Annotated[
     typer.Option(
         "--trials",
         min=1,
+        max=MAX_TRIALS,
         metavar="N",
         help="Configurations to try, the default one included.",
         rich_help_panel=_SEARCH,
@@ -121,7 +130,7 @@ TimeBudget = Annotated[
     typer.Option(
         "--time-budget",
         metavar="TIME",
-        help="After which no trial goes on, such as 90s, 30m or 1h30m.",
+        help="Stop all trials after this time, e.g. 90s, 30m, 1h30m.",
         rich_help_panel=_SEARCH,
         show_default=False,
     ),
@@ -131,7 +140,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="Run directory; runs/COMMAND-NAME-TIME unless given.",
+        help="Run directory (default: runs/COMMAND-NAME-TIME).",
         rich_help_panel=_OUTPUT,
         show_default=False,
     ),
@@ -141,9 +150,10 @@ Gpus = Annotated[
     typer.Option(
         "--gpus",
         min=0.0,
+        max=MAX_GPUS,
         metavar="F",
-        help="GPUs for each trial, member or shard, such as 0.25 or 1; 0 for none. Uses what is"
-        " there unless given.",
+        help="GPUs for each trial, member or shard, such as 0.25 or 1; 0 for none (default: what"
+        " is available).",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),
@@ -155,7 +165,7 @@ OneGpu = Annotated[
         min=0.0,
         max=1.0,
         metavar="0|1",
-        help="1 for a GPU, 0 for the CPU. Takes a GPU if there is one unless given.",
+        help="1 for a GPU, 0 for the CPU. Default: a GPU if there is one.",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),
@@ -177,8 +187,9 @@ Concurrency = Annotated[
     typer.Option(
         "--concurrency",
         min=1,
+        max=MAX_AT_ONCE,
         metavar="N",
-        help="Trials, members or shards at a time; as many as fit unless given.",
+        help="Number of trials, members or shards to run at once (default: as many as fit).",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),
@@ -188,10 +199,15 @@ Threads = Annotated[
     typer.Option(
         "--threads",
         min=1,
+        max=MAX_THREADS,
         metavar="N",
         help="CPU threads of PyTorch. One makes a run on a CPU repeat bit by bit.",
         rich_help_panel=_MACHINE,
     ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace output files that exist.", rich_help_panel=_OUTPUT),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="No progress, only the result.", rich_help_panel=_OUTPUT)
@@ -201,6 +217,7 @@ Debug = Annotated[
     typer.Option("--debug", help="Show the full traceback of an error.", rich_help_panel=_OUTPUT),
 ]
 
+_LONGEST_S = 10 * 365 * 86_400.0  # of a time budget
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 _BUDGET = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 _BUDGET_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
@@ -223,6 +240,8 @@ def parse_time_budget(
     parts = _BUDGET_PART.findall(compact) if _BUDGET.fullmatch(compact) else []
     units = [unit for _, unit in parts]
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST_S:
+        raise ConfigError(f"{name} {plain(text, at_most=40)}: longer than ten years")
     if seconds <= 0 or units != sorted(set(units), key=list(_SECONDS).index):
         raise ConfigError(f"{name} {text}: expected a time such as {example}")
     return seconds

@@ -1,4 +1,9 @@
-"""Where a command may write: never over its own source, never over the files of a run."""
+"""Where a command may write: never over its own source, never over the files of a run.
+
+One rule for all files that a command writes for its user: one that exists is refused unless
+``--overwrite`` is given, and a missing folder is made, both before any work is done. A run
+directory is never written over.
+"""
 
 import re
 from pathlib import Path
@@ -47,14 +52,27 @@ def check_ending(out: Path, endings: tuple[str, ...]) -> None:
         raise ConfigError(f"-o {out}: expected a name that ends in {' or '.join(endings)}")
 
 
-def refuse_existing(out: Path) -> None:
-    """Refuse to write over a file.
+def prepare_files(*files: Path, overwrite: bool, option: str = "-o") -> None:
+    """Check before any work that files may be written, and make their folders.
+
+    A list of rejected rows follows the file that it lies beside, and is not checked itself.
 
     Raises:
-        ConfigError: it exists.
+        ConfigError: one exists and is not to be replaced, or is no file.
+        RunError: a folder cannot be made.
     """
-    if out.exists():
-        raise ConfigError(f"-o {out}: exists already; choose another -o, or remove it")
+    for path in files:
+        if path.is_dir():
+            raise ConfigError(f"{option} {path}: is a folder; name a file")
+        if path.exists() and not overwrite:
+            raise ConfigError(
+                f"{option} {path}: exists already; choose another {option}, or replace it with"
+                " --overwrite"
+            )
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{option} {path}: is not a regular file; choose another {option}")
+    for folder in {path.parent for path in files}:
+        make_folder(folder, option=option)
 
 
 def check_new_folder(out: Path, source: str) -> None:
@@ -81,7 +99,7 @@ def refuse_run_folder(folder: Path) -> None:
         raise ConfigError(f"--out {folder}: is the folder of a run; choose another --out")
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, option: str = "--out") -> None:
     """Make a folder, and those above it, where they are missing.
 
     Raises:
@@ -91,4 +109,4 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         problem = cause.strerror or str(cause)
-        raise RunError(f"{folder}: cannot be made ({problem}); choose another --out") from cause
+        raise RunError(f"{folder}: cannot be made ({problem}); choose another {option}") from cause

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
-from raymat.cli.outputs import check_output, refuse_existing, rejected_beside, source_stem
+from raymat.cli.outputs import check_output, prepare_files, rejected_beside, source_stem
 from raymat.errors import ModelFileError
 from raymat.properties import ZERO_ONE, find_property
 from raymat.text import plain
@@ -53,13 +53,14 @@ def predict(
             "-o",
             "--out",
             metavar="FILE",
-            help="A .parquet or .csv file to write; CRYSTALS-predictions.parquet unless given.",
+            help="A .parquet or .csv file to write (default: CRYSTALS-predictions.parquet).",
             show_default=False,
         ),
     ] = None,
     max_rejected: options.MaxRejected = None,
     gpus: options.OneGpu = None,
     threads: options.Threads = 1,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
@@ -71,7 +72,7 @@ def predict(
     """
     out = out or Path(f"{source_stem(crystals)}-predictions.parquet")
     check_output(out, crystals, endings=_ENDINGS)
-    refuse_existing(out)
+    prepare_files(out, overwrite=overwrite)
     from raymat.data.writers import write_rejected
     from raymat.ensembles.usable_crystals import load_usable, say_doubts
     from raymat.training.device import choose_device, prepare_process
@@ -143,8 +144,8 @@ def prediction_columns(model: "Predictor", features: "FeatureStore", device: str
     An ensemble gives its mean as ``prediction``; ``std``, recalibrated on its validation rows; the
     split conformal interval that holds nine in ten values (``lower_90``, ``upper_90``); the spread
     between members and their predicted noise, before recalibration (``epistemic``, ``aleatoric``);
-    and ``in_domain``, whether the training crystals have all its elements and lie as near as they
-    lie to each other.
+    ``in_domain``, whether the training crystals have all its elements and lie as near as they lie
+    to each other; and ``in_training``, whether members learned from it or were selected by it.
     """
     from raymat.ensembles.applicability import find_applicability
     from raymat.ensembles.recalibration import interval_columns
@@ -155,14 +156,15 @@ def prediction_columns(model: "Predictor", features: "FeatureStore", device: str
         return {"prediction": model.predict(table, device)}
     found = model.predict(features, device)
     std = found.total if model.recalibration is None else model.recalibration.scale(found.total)
-    columns = {
+    columns: dict[str, Any] = {
         "prediction": found.mean,
         "std": std,
         **interval_columns(model.intervals, found.mean, found.total),
         "epistemic": found.epistemic,
         "aleatoric": found.aleatoric,
     }
-    return {**columns, "in_domain": find_applicability([model], features, device).inside}
+    columns["in_domain"] = find_applicability([model], features, device).inside
+    return {**columns, "in_training": model.knows(features.crystals)}
 
 
 def write_table(
@@ -175,11 +177,11 @@ def write_table(
     Raises:
         DataError: the file cannot be written.
     """
-    from raymat.data.writers import atomic_file
+    from raymat.data.writers import atomic_file, write_csv
 
     with atomic_file(path) as temporary:
         if path.suffix == ".csv":
-            table.to_csv(temporary, index=False)
+            write_csv(table, temporary)
             return
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -271,6 +273,15 @@ def score_against_data(
     score = validation_score(model.task, targets[has_target], predictions[has_target])
     name = "AUC" if model.task == "classification" else "MAE"
     unit = "" if model.task == "classification" or not model.unit else f" {model.unit}"
-    return f"against the data's own {model.target}: {name} {score:.4g}{unit} on" + (
-        f" {int(has_target.sum()):,} rows (training rows of the model may be among them)"
+    return (
+        f"against the data's own {model.target}: {name} {score:.4g}{unit} on"
+        f" {int(has_target.sum()):,} rows ({_say_known(table[has_target])})"
     )
+
+
+def _say_known(scored: "pd.DataFrame") -> str:
+    """Say how many of the rows of a score the model has learned from, as far as that is known."""
+    if "in_training" not in scored or scored["in_training"].isna().any():
+        return "training rows of the model may be among them"
+    n = int(scored["in_training"].sum())
+    return f"the model learned from {n:,} of them" if n else "none of them a training crystal"

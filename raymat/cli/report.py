@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from raymat.cli import options
+from raymat.cli.outputs import prepare_files
 from raymat.errors import ConfigError
 
 app = typer.Typer(add_completion=False)
@@ -20,9 +21,11 @@ def report(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="FILE", help="The page; an older one is replaced."),
+        typer.Option("--out", "-o", metavar="FILE", help="The page to write."),
     ] = DEFAULT_PAGE,
-    title: Annotated[str, typer.Option("--title", help="Over the page.")] = "raymat report",
+    title: Annotated[
+        str, typer.Option("--title", metavar="WORDS", help="Title of the page.")
+    ] = "raymat report",
     wandb: Annotated[
         Literal["off", "offline", "online"],
         typer.Option(
@@ -31,13 +34,14 @@ def report(
             help="Bring the runs to Weights & Biases, too: offline writes files for `wandb sync`.",
         ),
     ] = "off",
+    overwrite: options.Overwrite = False,
     _debug: options.Debug = False,
 ) -> None:
     """Write one HTML page of any set of runs, which needs nothing but a browser.
 
-    Works on runs of every command, also while they are at work: call it again for a fresh page.
-    What of a run is damaged is told, and the rest is shown. With --wandb the runs are brought to
-    Weights & Biases as well; what is there already is left alone.
+    Works on runs of every command, also while they are at work: --overwrite brings a page up to
+    date. Parts of a run that are damaged are reported, and the rest is shown. With --wandb the runs
+    are brought to Weights & Biases as well; what is there already is left alone.
 
     Example: raymat report runs/tune-cgcnn-20250301-101500 -o report.html
     """
@@ -46,6 +50,7 @@ def report(
     from raymat.tracking.wandb_projection import check_wandb
 
     _check_out(out)
+    prepare_files(out, overwrite=overwrite, option="--out")
     _refuse_twice(runs)
     if wandb != "off":
         check_wandb(wandb)
@@ -93,15 +98,10 @@ def _check_out(out: Path) -> None:
     Raises:
         ConfigError: it is.
     """
-    folder = out.absolute().parent
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file, such as {out / DEFAULT_PAGE}")
-    if not folder.exists():
-        raise ConfigError(f"--out {out}: the folder {folder} does not exist; make it")
-    if not folder.is_dir():
-        raise ConfigError(f"--out {out}: the folder {folder} is no folder; choose another place")
     if out.exists() and not _is_page(out):
-        raise ConfigError(f"--out {out}: is there and is no page; choose another name")
+        raise ConfigError(f"--out {out}: exists and is not a page of raymat; choose another name")
 
 
 def _is_page(path: Path) -> bool:

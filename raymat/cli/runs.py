@@ -1,5 +1,6 @@
 """What every command that works in a run directory does about Ctrl-C and failures."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,5 +38,5 @@ def running(path: Path, progress: RunProgress | LiveProgress) -> Iterator[None]:
 
 def _farewell(path: Path) -> str:
     if (path / "run.json").exists():
-        return f"interrupted; continue with: raymat resume {path}"
+        return f"interrupted; continue with: raymat resume {shlex.quote(str(path))}"
     return "interrupted before the run began"

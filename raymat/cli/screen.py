@@ -77,8 +77,9 @@ ShardSize = Annotated[
     typer.Option(
         "--shard-size",
         min=1,
+        max=10_000_000,
         metavar="N",
-        help="Candidates in one task; for multiples of 100 members say the same bit by bit.",
+        help="Candidates per task. Results are bitwise identical for multiples of 100.",
     ),
 ]
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from raymat.cli.results import console_for_results
 from raymat.ensembles import SHARED_ERRORS
 from raymat.errors import RaymatError, one_line
+from raymat.reports.screening_results import all_are_tied, say_ranking
 
 Metrics = dict[str, Any]
 _SHOWN_ROWS, _SHOWN_REASONS = 15, 6
@@ -53,10 +54,16 @@ def show_screening(metrics: Metrics, run: Path) -> None:
     console = console_for_results()
     asked = read_header(run)["arguments"]
     criterion = parse_criterion(asked["criterion"], path=asked["criterion_path"])
-    first = first_listed(run / "screening.parquet", criterion, _SHOWN_ROWS)
-    console.print(candidate_table(first, say_title(metrics), n_listed=metrics["listed"]))
-    for line in say_counts(metrics):
-        console.print(line)
+    if all_are_tied(metrics) or not metrics["listed"]:
+        console.print(f"\n{say_title(metrics)}\n", style="bold", markup=False)
+    else:
+        first = first_listed(run / "screening.parquet", criterion, _SHOWN_ROWS)
+        console.print(candidate_table(first, say_title(metrics), n_listed=metrics["listed"]))
+    if not metrics["listed"]:
+        rule = criterion.content.get("list_if")
+        console.print(f"No candidate is listed (list_if: {rule}); all ranked are in screening.csv.")
+    for line in (*say_ranking(metrics), *say_counts(metrics)):
+        console.print(line, markup=False)
     console.print(SHARED_ERRORS)
     found = ", ".join(name for name in _FILES if (run / name).exists())
     console.print(f"\nfiles:            {run}/ ({found})")
@@ -92,11 +99,18 @@ def _say_unknown(metrics: Metrics) -> list[str]:
     unknown = {name: n for name, n in metrics.get("filter_unknown", {}).items() if n}
     lines = [f"  {n:,}  {reason}" for reason, n in unknown.items()]
     if lines:
-        lines.insert(0, "of the ranked, a filter could not be decided for want of a number:")
+        lines.insert(
+            0, "ranked candidates for which a filter could not be evaluated (missing value):"
+        )
     if metrics.get("in_training"):
         lines.append(
             f"{metrics['in_training']:,} that members speak for are crystals that they learned from"
             " (in_training), so that their spread is too small"
+        )
+    if metrics.get("training_unknown"):
+        lines.append(
+            f"{metrics['training_unknown']:,} may be crystals that members learned from: their ids"
+            " are row numbers, or an ensemble holds neither crystals nor ids (in_training is empty)"
         )
     return lines
 

@@ -1,5 +1,6 @@
 """``raymat status``: how far a run is."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,8 +37,17 @@ def status(
 
 def _lines(found: "RunStatus") -> list[str]:
     from raymat.cli.progress_text import say_duration
+    from raymat.text import plain
 
-    lines = []
+    facts = found.facts
+    about = {
+        "target": f"{facts.target} ({facts.unit})" if facts.unit else facts.target,
+        "model": facts.model,
+        "data": facts.data,
+        "started": facts.started,
+    }
+    lines = [", ".join(f"{name} {text}" for name, text in about.items() if text)]
+    lines = [plain(line) for line in lines if line]
     if found.total:
         running = (
             f", {found.running} running" if found.running and found.status == "running" else ""
@@ -50,14 +60,14 @@ def _lines(found: "RunStatus") -> list[str]:
     if found.seconds_left is not None:
         lines.append(f"about {say_duration(found.seconds_left)} left")
     if found.status == "running":
-        lines.append(f"last word {say_duration(found.last_event)} ago")
+        lines.append(f"last event {say_duration(found.last_event)} ago")
     elif found.status != "complete":
-        lines.append(f"continue with: raymat resume {found.path}")
+        lines.append(f"continue with: raymat resume {shlex.quote(str(found.path))}")
     return lines
 
 
 def say_state(found: "RunStatus") -> str:
     """Give the status of a run in words."""
     if found.status == "dead":
-        return "its process is gone"
+        return "dead (its process has ended)"
     return found.status

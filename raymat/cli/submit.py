@@ -1,5 +1,6 @@
 """A command with ``--address http://HEAD:8265``: runs on the cluster, is looked at from here."""
 
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -57,9 +58,10 @@ def _write(text: str) -> None:
 
 
 def _say_detached(run: Path, address: str, job: str) -> str:
+    where = shlex.quote(str(run))
     return (
-        f"\ndetached; the run goes on. Attach again: raymat resume {run} --address {address}\n"
-        f"how far it is: raymat status {run} --address {address}\n"
+        f"\ndetached; the run continues. Attach again: raymat resume {where} --address {address}\n"
+        f"how far it is: raymat status {where} --address {address}\n"
         f"end it: ray job stop --address {address} {job}\n"
     )
 

@@ -14,7 +14,7 @@ from raymat.cluster.member import TrainedMember, epochs_done, train_member
 from raymat.cluster.resources import Room
 from raymat.cluster.tasks import result_of, start_task, wait_for_some
 from raymat.ensembles.members import MemberPlan, member_seed
-from raymat.errors import RaymatError, RunError
+from raymat.errors import DivergedError, RaymatError, RunError
 from raymat.explain.coarse_classifier import CoarseConfig
 from raymat.explain.coarse_training import (
     OUTPUTS,
@@ -146,8 +146,10 @@ class ClassifierTraining:
         try:
             ended: TrainedMember | FitResult = result_of(task, self.run)
         except RaymatError as error:
+            # Only chance differs with the seed; what is wrong with the data stays wrong.
+            seed = "; try another --seed" if isinstance(error, DivergedError) else ""
             raise RunError(
-                f"the classifier {name} could not be trained: {error}; try another --seed"
+                f"the classifier {name} could not be trained: {error}{seed}"
                 + (", or leave it out with --no-full" if name == FULL else "")
             ) from error
         result = ended.result if isinstance(ended, TrainedMember) else ended

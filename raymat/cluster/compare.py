@@ -20,6 +20,7 @@ from raymat.cluster.shared_storage import check_folder_is_shared
 from raymat.cluster.tasks import result_of, start_task
 from raymat.config import Concurrency, Config, Gpus, build_config
 from raymat.data.limits import MAX_REJECTED
+from raymat.data.writers import write_csv
 from raymat.errors import RaymatError, RunError
 from raymat.tracking.run_directory import Listener, RunDirectory
 from raymat.training.inputs import RunInputs, say_odd_size
@@ -153,7 +154,7 @@ class _Results:
 
     def _write(self) -> None:
         with self.run_dir.replacing(TABLE) as path:
-            self.table().to_csv(path, index=False)
+            write_csv(self.table(), path)
 
 
 class _Cells:
@@ -309,4 +310,4 @@ def _warn_of_sizes(rows_of: dict[str, PropertyRows], run: RunDirectory) -> None:
 def _write_rejected(rows_of: dict[str, PropertyRows], run: RunDirectory) -> None:
     listed = [rows.rejected.assign(property=name) for name, rows in rows_of.items()]
     with run.replacing("rejected.csv") as path:
-        pd.concat(listed, ignore_index=True).to_csv(path, index=False)
+        write_csv(pd.concat(listed, ignore_index=True), path)

@@ -13,6 +13,7 @@ from pydantic import Field
 from raymat.cluster.explain import ExplainRequest, explain, resume_explain
 from raymat.config import Config, build_config
 from raymat.data.readers import load_crystals
+from raymat.data.writers import read_own_csv, write_csv
 from raymat.errors import ConfigError, DataError
 from raymat.explain.finish import EXPLANATIONS, SUMMARY, TRENDS
 from raymat.tracking.run_directory import Listener, RunDirectory, safe_name
@@ -127,11 +128,11 @@ def _join_lists(targets: Sequence[str], run: RunDirectory) -> None:
     run.write_text(EXPLANATIONS, "".join(lines))
     for name in (SUMMARY, TRENDS):
         tables = {
-            target: pd.read_csv(folder / name)
+            target: read_own_csv(folder / name)
             for target, folder in folders.items()
             if (folder / name).exists()
         }
         if tables:
             joined = pd.concat(tables, names=["property"]).reset_index(level=0)
             with run.replacing(name) as path:
-                joined.astype({"b": "Int64"} if name == SUMMARY else {}).to_csv(path, index=False)
+                write_csv(joined.astype({"b": "Int64"} if name == SUMMARY else {}), path)

@@ -96,8 +96,8 @@ class Room:
             asked = self._resources
             raise ClusterError(
                 f"for {gone_s / 60:.0f} min no node has had {asked.cpu:g} CPU and {asked.gpu:g} GPU"
-                " for one task: those that did have gone (`ray status`); start them again and"
-                " `raymat resume` the run, which has kept what is done"
+                " for one task: the nodes that had have left the cluster (`ray status`); start them"
+                " again and `raymat resume` the run, which has kept what is done"
             )
 
 

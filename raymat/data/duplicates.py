@@ -3,8 +3,12 @@
 Candidates share composition and symmetry and have about the same density; pymatgen's
 `StructureMatcher` compares their primitive cells pair by pair. Crystals that are equal to a third
 one are in one group, as a chain of small differences may lead from one to the other.
+
+`KnownCrystals` answers the other question: whether a crystal is one of a given set, by its atoms
+and not by its name.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from raymat.data.composition import reduced_formulas
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.duplicate_candidates import (
     Candidates,
@@ -22,6 +28,7 @@ from raymat.data.duplicate_candidates import (
     Progress,
     find_candidates,
     near_pairs,
+    volumes_per_atom,
 )
 from raymat.data.symmetry import primitive_cell
 
@@ -218,14 +225,8 @@ class _Comparison:
 
     def __init__(self, pool: CrystalPool, rules: DuplicateRules) -> None:
         self.pool, self.rules = pool, rules
+        self._matcher = _Matcher(rules)
         self._reduced: dict[int, Structure] = {}
-
-    @cached_property
-    def _matcher(self) -> Any:
-        from pymatgen.analysis.structure_matcher import StructureMatcher
-
-        rules = self.rules
-        return StructureMatcher(ltol=rules.ltol, stol=rules.stol, angle_tol=rules.angle_tol)
 
     def group(self, found: Candidates, pairs: Ints) -> list[DuplicateGroup]:
         """Give the groups among some candidates."""
@@ -253,14 +254,98 @@ class _Comparison:
     def _is_same(self, one: int, other: int) -> bool:
         if _is_equal_cell(self.pool[one], self.pool[other]):
             return True
-        first, second = self._reduce(one), self._reduce(other)
-        return bool(self._matcher.fit(first, second, skip_structure_reduction=True))
+        return self._matcher.fits(self._reduce(one), self._reduce(other))
 
     def _reduce(self, row: int) -> "Structure":
         if row not in self._reduced:
-            cell = primitive_cell(self.pool[row], self.rules.symprec)
-            self._reduced[row] = cell.to_structure()
+            self._reduced[row] = self._matcher.reduce(self.pool[row])
         return self._reduced[row]
+
+
+class KnownCrystals:
+    """Crystals that others are looked for among, by composition, volume and structure.
+
+    Neither names nor the way that a cell is written down matter: the order of atoms, the origin,
+    the orientation, a supercell. As in `find_duplicates`, crystals of one composition whose volumes
+    per atom differ by at most ``volume_window`` are the same if `StructureMatcher` says so of their
+    primitive cells; their symmetry may differ, as it does after a slight strain.
+
+    Args:
+        crystals: the known ones.
+        rules: when two are the same; the defaults unless given.
+    """
+
+    def __init__(self, crystals: CrystalSet, rules: DuplicateRules | None = None) -> None:
+        self.crystals = crystals.without_properties()
+        self.rules = rules or DuplicateRules()
+        self._reduced: dict[int, Structure] = {}
+
+    def contains(self, crystals: CrystalSet) -> NDArray[np.bool_]:
+        """Return (n_crystals,) whether each is one of the known crystals."""
+        formulas, volumes = reduced_formulas(crystals), volumes_per_atom(crystals)
+        found = np.zeros(len(crystals), dtype=np.bool_)
+        for row in range(len(crystals)):
+            near = self._nearest(formulas[row], float(volumes[row]))
+            found[row] = bool(near) and self._is_one_of(crystals[row], near)
+        return found
+
+    @cached_property
+    def _matcher(self) -> "_Matcher":
+        return _Matcher(self.rules)
+
+    @cached_property
+    def _volumes(self) -> NDArray[np.float64]:
+        return volumes_per_atom(self.crystals)
+
+    @cached_property
+    def _rows(self) -> dict[str, list[int]]:
+        rows = defaultdict(list)
+        for row, formula in enumerate(reduced_formulas(self.crystals)):
+            rows[formula].append(row)
+        return dict(rows)
+
+    def _nearest(self, formula: str, volume: float) -> list[int]:
+        """Return known crystals of this formula and about this volume, the nearest first."""
+        most = np.log1p(self.rules.volume_window)
+        off = {row: abs(np.log(self._volumes[row] / volume)) for row in self._rows.get(formula, ())}
+        return sorted(
+            (row for row, distance in off.items() if distance <= most), key=off.__getitem__
+        )
+
+    def _is_one_of(self, crystal: Crystal, rows: list[int]) -> bool:
+        if any(_is_equal_cell(crystal, self.crystals[row]) for row in rows):
+            return True
+        reduced = self._matcher.reduce(crystal)
+        return any(self._matcher.fits(reduced, self._reduce(row)) for row in rows)
+
+    def _reduce(self, row: int) -> "Structure":
+        if row not in self._reduced:
+            self._reduced[row] = self._matcher.reduce(self.crystals[row])
+        return self._reduced[row]
+
+
+class _Matcher:
+    """Compares primitive cells with the tolerances of some rules."""
+
+    def __init__(self, rules: DuplicateRules) -> None:
+        self.rules = rules
+
+    @cached_property
+    def _matcher(self) -> Any:
+        from pymatgen.analysis.structure_matcher import StructureMatcher
+
+        rules = self.rules
+        return StructureMatcher(ltol=rules.ltol, stol=rules.stol, angle_tol=rules.angle_tol)
+
+    def reduce(self, crystal: Crystal) -> "Structure":
+        """Return the primitive cell as pymatgen has it."""
+        return primitive_cell(crystal, self.rules.symprec).to_structure()
+
+    def fits(self, one: "Structure", other: "Structure") -> bool:
+        """Return whether two primitive cells are the same crystal."""
+        if len(one) != len(other):
+            return False
+        return bool(self._matcher.fit(one, other, skip_structure_reduction=True))
 
 
 def _is_equal_cell(one: Crystal, other: Crystal) -> bool:

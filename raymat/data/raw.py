@@ -252,3 +252,11 @@ def _are_ids(cells: Sequence[Any], *, needs_words: bool) -> bool:
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _NO_STRUCTURE = ParsedStructure(np.eye(3), np.zeros(0, np.int64), np.zeros((0, 3)))
+
+
+def is_row_number(material_id: str) -> bool:
+    """Return whether an id only says where a row stood in its file, as those of `split_off_ids`."""
+    return _ROW_NUMBER.fullmatch(material_id) is not None
+
+
+_ROW_NUMBER = re.compile(r"row-\d+")

@@ -1,5 +1,6 @@
 """Crystals in: any supported source to checked crystals, with what was left out and why."""
 
+import shlex
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,8 +148,8 @@ def rejection_letter(
         advice = f"; {listed}" if listed else ""
         return f"{source}: none of the rows can be used: {counted}: {why}{advice}"
     limit = f"more than --max-rejected {max_rejected:g}"
-    advice = listed or f"`raymat data check {source}` lists them"
-    return f"{source}: {counted} ({limit}): {why}; {advice}; mend them, or raise --max-rejected"
+    advice = listed or f"`raymat data check {shlex.quote(source)}` lists them"
+    return f"{source}: {counted} ({limit}): {why}; {advice}; fix them, or raise --max-rejected"
 
 
 def _rebuild_rejected(message: str, rejected: pd.DataFrame) -> TooManyRejectedError:

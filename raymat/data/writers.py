@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from raymat.data.crystals import CrystalSet
 from raymat.data.raw import ID_COLUMN
 from raymat.errors import UnwritableError
 from raymat.properties import find_property
+from raymat.reading import regular_file
+from raymat.text import csv_cell
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +40,54 @@ def write_crystals(crystals: CrystalSet, path: Path) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
+def write_csv(table: pd.DataFrame, target: Path | IO[str], *, header: bool = True) -> None:
+    """Write a table as CSV whose text cells and names no spreadsheet takes for formulas.
+
+    Numbers are written as they are. `read_own_csv` gives the text back.
+    """
+    safe = table.set_axis([csv_cell(str(name)) for name in table.columns], axis="columns")
+    for place in range(safe.shape[1]):
+        column = safe.iloc[:, place]
+        if not pd.api.types.is_numeric_dtype(column) and column.map(_is_text).any():
+            safe.isetitem(place, np.array([_safe_cell(value) for value in column], dtype=object))
+    safe.to_csv(target, index=False, header=header)
+
+
+def read_own_csv(source: Path | IO[str], **options: Any) -> pd.DataFrame:
+    """Read a CSV file that raymat wrote; `options` are those of `pandas.read_csv`.
+
+    Only an empty cell is a missing value, and ids and formulas are text: ``NaN`` is a compound,
+    and ``001`` an id.
+    """
+    table: pd.DataFrame = pd.read_csv(
+        regular_file(source) if isinstance(source, Path) else source,
+        keep_default_na=False,
+        na_values=[""],
+        dtype=_TEXT_COLUMNS,
+        **options,
+    )
+    for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
+        table[name] = table[name].map(_bare_cell, na_action="ignore")
+    return table.set_axis([_bare_cell(name) for name in table.columns], axis="columns")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _safe_cell(value: object) -> object:
+    return csv_cell(value) if isinstance(value, str) else value
+
+
+def _bare_cell(value: Any) -> Any:
+    """Return a cell as it was before it was made safe."""
+    is_safe = isinstance(value, str) and value.startswith("'") and csv_cell(value[1:]) == value
+    return value[1:] if is_safe else value
+
+
+_TEXT_COLUMNS = {ID_COLUMN: str, "formula": str}
+
+
 def write_rejected(rejected: pd.DataFrame, path: Path) -> None:
     """Write ``material_id, reason``; only the header if nothing was rejected.
 
@@ -45,7 +95,7 @@ def write_rejected(rejected: pd.DataFrame, path: Path) -> None:
         UnwritableError: the file cannot be written.
     """
     with atomic_file(path) as temporary:
-        rejected.to_csv(temporary, index=False)
+        write_csv(rejected, temporary)
 
 
 @contextmanager
@@ -76,7 +126,7 @@ def writing_rejected(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 def _add_rows(file: IO[str], path: Path, rows: pd.DataFrame, *, header: bool = False) -> None:
     with _telling(path):
-        rows.to_csv(file, index=False, header=header)
+        write_csv(rows, file, header=header)
 
 
 @contextmanager

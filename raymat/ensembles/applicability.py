@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.composition import SYMBOLS
+from raymat.data.crystals import CrystalSet
 from raymat.ensembles.stored import Ensemble
 from raymat.features.store import FeatureStore
 
@@ -46,6 +49,15 @@ def find_applicability(
         if found is not None:
             distances = np.fmax(distances, found)
     return Applicability(np.array(unseen, dtype=object), distances)
+
+
+def find_known(ensembles: Iterable[Ensemble], crystals: CrystalSet) -> "pd.arrays.BooleanArray":
+    """Return whether any ensemble learned from each crystal, or was selected by it.
+
+    NA where none did as far as is known, and one cannot say, see `Ensemble.knows`.
+    """
+    nobody = pd.array(np.zeros(len(crystals), dtype=np.bool_), dtype="boolean")
+    return reduce(or_, (ensemble.knows(crystals) for ensemble in ensembles), nobody)
 
 
 def _name_others(atomic_numbers: NDArray[np.uint8], known: set[int]) -> str:

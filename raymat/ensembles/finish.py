@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raymat.data.writers import write_crystals, write_csv
 from raymat.ensembles.curves import member_curves
 from raymat.ensembles.domain import LatentDomain
 from raymat.ensembles.members import member_name
@@ -18,7 +19,14 @@ from raymat.ensembles.recalibration import (
     interval_columns,
 )
 from raymat.ensembles.record import EnsembleRecord
-from raymat.ensembles.stored import DOMAIN, MEMBERS, OUTPUTS, read_outputs, write_description
+from raymat.ensembles.stored import (
+    DOMAIN,
+    LEARNED,
+    MEMBERS,
+    OUTPUTS,
+    read_outputs,
+    write_description,
+)
 from raymat.ensembles.validation import (
     Weighting,
     calibrate,
@@ -81,6 +89,7 @@ def finish_ensemble(
     wanted = reference.view.table_config
     table = next(table for table in tables if table.config.holds(wanted))
     has_domain = _write_domain(reference, inputs, table, run)
+    _write_learned(inputs, run)
     keep_latent_map(reference, table, inputs, run)
     metrics = _metrics(record, inputs, predictions)
     metrics |= {} if selection is None else {"selection": selection}
@@ -164,7 +173,7 @@ def _write_curve(inputs: RunInputs, predictions: MemberPredictions, run: RunDire
     rows = inputs.split.rows("test")
     curve = member_curves(predictions.take(rows), inputs.targets[rows], task=inputs.prop.task)
     with run.replacing(CURVE) as path:
-        curve.to_csv(path, index=False)
+        write_csv(curve, path)
 
 
 def _write_domain(
@@ -184,6 +193,14 @@ def _write_domain(
     with run.replacing(DOMAIN) as path, path.open("wb") as file:
         np.savez(file, **domain.to_arrays())  # type: ignore[arg-type]  # numpy's own stub
     return True
+
+
+def _write_learned(inputs: RunInputs, run: RunDirectory) -> None:
+    """Store the crystals that members learned from or were selected by, to know them again."""
+    rows = np.concatenate([inputs.split.rows("train"), inputs.split.rows("validation")])
+    crystals = inputs.crystals.take(np.sort(rows)).without_properties()
+    with run.replacing(LEARNED) as path:
+        write_crystals(crystals, path)
 
 
 def _metrics(

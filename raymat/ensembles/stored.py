@@ -5,11 +5,13 @@
     ensemble.json               members, weights, target, unit, recalibration
     split.parquet               which rows the members learned from, selected by, and never saw
     domain.npz                  latent vectors of the training rows, in the reference member
+    learned.parquet             the training and validation crystals, to know them again
     members/0057/               a model folder like any other, and
     members/0057/outputs.npz    its predictions of the run's own crystals
 """
 
 import os
+import shlex
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -22,6 +24,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat import __version__
+from raymat.data.crystals import CrystalSet
+from raymat.data.duplicates import KnownCrystals
+from raymat.data.raw import is_row_number
+from raymat.data.readers import load_crystals
 from raymat.ensembles.domain import LatentDomain
 from raymat.ensembles.members import member_name
 from raymat.ensembles.predictions import MemberPredictions
@@ -39,6 +45,7 @@ from raymat.training.model_files import TrainedModel, load_model, read_elements,
 from raymat.training.results import FitResult
 
 DESCRIPTION, DOMAIN, SPLIT = "ensemble.json", "domain.npz", "split.parquet"
+LEARNED = "learned.parquet"
 MEMBERS, OUTPUTS = "members", "outputs.npz"
 _REQUIRED: dict[str, type] = {
     **dict.fromkeys(("members", "weights", "elements"), list),
@@ -70,7 +77,9 @@ class Ensemble:
         intervals: of rows like the validation rows; None for classes.
         domain: of the training rows; None if it could not be made.
         elements: atomic numbers met in training, ascending.
-        learned_from: ids of the training and validation rows; None if that is not known.
+        learned_from: ids of the training and validation rows, without those that are row numbers
+            only; None if they are not known.
+        learned: the training and validation crystals; None where they were not stored.
     """
 
     folder: Path
@@ -87,6 +96,7 @@ class Ensemble:
     domain: LatentDomain | None
     elements: tuple[int, ...]
     learned_from: frozenset[str] | None = None
+    learned: KnownCrystals | None = None
     intervals: SplitConformal | None = None
     class_names: tuple[str, str] | None = None
 
@@ -118,6 +128,24 @@ class Ensemble:
     def predict(self, features: FeatureStore, device: str = "cpu") -> MemberPredictions:
         """Predict all crystals of a store with every member."""
         return predict_together({"": self}, features, device)[""]
+
+    def knows(self, crystals: CrystalSet) -> "pd.arrays.BooleanArray":
+        """Return whether members learned from each crystal, or were selected by it.
+
+        Crystals are compared by their structures. An ensemble without these compares ids: NA where
+        an id is a row number, which says nothing across files, and where no id is known.
+        """
+        if self.learned is not None:
+            return pd.arrays.BooleanArray(
+                self.learned.contains(crystals), np.zeros(len(crystals), dtype=np.bool_)
+            )
+        known = self.learned_from or frozenset()
+        names = [str(name) for name in crystals.material_ids]
+        unknown = [not known or is_row_number(name) for name in names]
+        return pd.arrays.BooleanArray(
+            np.array([name in known for name in names], dtype=np.bool_),
+            np.array(unknown, dtype=np.bool_),
+        )
 
     def domain_distances(
         self, features: FeatureStore, device: str = "cpu"
@@ -309,7 +337,8 @@ def load_ensemble(folder: Path) -> Ensemble:
             recalibration=recalibration,
             domain=_read_domain(folder / DOMAIN) if content["domain"] else None,
             elements=read_elements(content),
-            learned_from=_read_learned(folder / SPLIT),
+            learned_from=_read_learned_ids(folder / SPLIT),
+            learned=_read_learned(folder / LEARNED),
             intervals=intervals,
         )
     except RaymatError:
@@ -368,16 +397,26 @@ def _say_missing(folder: Path) -> str:
     stored = sum(1 for path in folder.glob(f"{MEMBERS}/[0-9]*"))
     return (
         f"{folder}: the ensemble is not complete, it has {stored} members so far; continue it with"
-        f" `raymat resume {folder}`"
+        f" `raymat resume {shlex.quote(str(folder))}`"
     )
 
 
-def _read_learned(path: Path) -> frozenset[str] | None:
+def _read_learned_ids(path: Path) -> frozenset[str] | None:
     if not path.exists():  # an ensemble that was copied without it still predicts
         return None
     split = pd.read_parquet(regular_file(path), columns=["material_id", "part"])
     is_learned = split["part"].isin(["train", "validation"])
-    return frozenset(split.loc[is_learned, "material_id"])
+    ids = split.loc[is_learned, "material_id"].astype(str)
+    return frozenset(name for name in ids if not is_row_number(name))
+
+
+def _read_learned(path: Path) -> KnownCrystals | None:
+    if not path.exists():  # of an earlier raymat, or copied without it
+        return None
+    try:
+        return KnownCrystals(load_crystals(str(path), max_rejected=1.0).crystals)
+    except DataError as cause:
+        raise ModelFileError(f"{path}: cannot be read ({cause})") from cause
 
 
 def _read_domain(path: Path) -> LatentDomain:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from raymat.config import Config, Gpus, Threads, build_config
+from raymat.data.writers import write_csv
 from raymat.ensembles.usable_crystals import UsableCrystals, load_usable, say_doubts
 from raymat.errors import RunError
 from raymat.explain.full_model import load_full_model
@@ -102,7 +103,7 @@ def _run(request: ContributionsRequest, run: RunDirectory, draw: Draw) -> dict[s
     for warning in say_doubts(model, usable):
         run.emit("warning", text=warning)
     with run.replacing("rejected.csv") as path:
-        usable.rejected.to_csv(path, index=False)
+        write_csv(usable.rejected, path)
     found = explain_sites(model, usable.crystals, usable.features, device=device)
     write_contributions(found, run.path)
     run.mention("drawing")

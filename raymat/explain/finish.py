@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from raymat.data.writers import write_csv
 from raymat.explain.explanations import Explanation, Task
 from raymat.explain.record import ExplainRecord
 from raymat.explain.summary import (
@@ -104,7 +105,7 @@ def _write_summary(
             task = Task(labels, target_class)
             rows += summary_rows(task, counts, training[labels, target_class])
     with run.replacing(SUMMARY) as path:
-        summary_table(rows).to_csv(path, index=False)
+        write_csv(summary_table(rows), path)
 
 
 def _test_published(
@@ -139,7 +140,7 @@ def _write_trends(tested: Sequence[TestedTrend], run: RunDirectory) -> None:
         for t in tested
     ]
     with run.replacing(TRENDS) as path:
-        pd.DataFrame(rows).to_csv(path, index=False)
+        write_csv(pd.DataFrame(rows), path)
 
 
 def _count(task: Task, found: list[Explanation], record: ExplainRecord) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from raymat.data.composition import SYMBOLS, element_totals
 from raymat.data.crystals import CrystalSet, offsets_of
-from raymat.data.writers import atomic_file
+from raymat.data.writers import atomic_file, write_csv
 from raymat.errors import ModelFileError
 from raymat.features.graph import CrystalGraph
 from raymat.features.neighbor_table import NeighborTable
@@ -255,7 +255,7 @@ def write_contributions(found: SiteContributions, folder: Path) -> list[Path]:
     tables = {"elements.csv": found.elements, "pairs.csv": found.pairs}
     for name, table in tables.items():
         with atomic_file(folder / name) as temporary:
-            table.to_csv(temporary, index=False)
+            write_csv(table, temporary)
     return [path, *(folder / name for name in tables)]
 
 

@@ -246,7 +246,7 @@ def _fit_classes(machine: Any, x: "csr_matrix", y: Floats, *, seed: int) -> tupl
         raise DataError(
             f"the training rows hold {counts[0]:,} crystals of class 0 and {counts[1]:,} of class"
             " 1; soap_svr needs two of each to leave some out for its probabilities; use more"
-            " rows, another --seed, or soap_mlp"
+            " rows, another split.seed, or soap_mlp"
         )
     folds = StratifiedKFold(min(N_FOLDS, *counts), shuffle=True, random_state=seed % 2**32)
     both = CalibratedClassifierCV(machine, method="sigmoid", cv=folds, ensemble=False).fit(x, y)

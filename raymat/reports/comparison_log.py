@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from raymat.data.leakage import Leakage
-from raymat.reading import regular_file
+from raymat.data.writers import read_own_csv
 from raymat.tracking.events import Event, read_events
 from raymat.tuning.comparison_cells import ComparisonPlan
 
@@ -90,7 +90,7 @@ def _count_rejected(run: Path) -> dict[str, int]:
     path = run / REJECTED
     if not path.exists():
         return {}
-    listed = pd.read_csv(regular_file(path), usecols=["property"])["property"].astype(str)
+    listed = read_own_csv(path, usecols=["property"])["property"].astype(str)
     return {str(name): int(n) for name, n in listed.value_counts().items()}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from raymat.data.writers import atomic_file
+from raymat.data.writers import atomic_file, write_csv
 from raymat.errors import RunError
 from raymat.reading import regular_file
 from raymat.reports.comparison_figures import save_bar_figure, save_learning_curves
@@ -46,8 +46,9 @@ def write_report(plan: ComparisonPlan, rows: pd.DataFrame, run: Path, *, command
     differences = paired_differences(rows, errors, kinds=kinds_of(plan))
     slopes = learning_curve_fit(rows)
     _write(run / REPORT, _text(plan, markdown_report(rows, differences, slopes, facts)))
-    _write(run / "differences.csv", differences.to_csv(index=False))
-    _write(run / "slopes.csv", slopes.to_csv(index=False))
+    for name, table in (("differences.csv", differences), ("slopes.csv", slopes)):
+        with atomic_file(run / name) as temporary:
+            write_csv(table, temporary)
     return [REPORT, "differences.csv", "slopes.csv", *_draw(rows, slopes, run)]
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from raymat.data.describe import QUANTILES, Description
 from raymat.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
-from raymat.data.writers import atomic_file
+from raymat.data.writers import atomic_file, write_csv
 from raymat.reports.data_figures import element_figure
 from raymat.reports.drawing import save_figure, with_unit
 from raymat.reports.page.data_charts import counts, histogram
@@ -41,7 +41,7 @@ def save_data_page(description: Description, folder: Path) -> list[Path]:
     }
     for path, table in lists.items():
         with atomic_file(path) as temporary:
-            table.to_csv(temporary, index=False)
+            write_csv(table, temporary)
     picture = Picture(
         "Elements",
         next(path for path in drawn if path.suffix == ".svg"),

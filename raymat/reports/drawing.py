@@ -45,6 +45,17 @@ def save_figure(figure: "Figure", path: Path) -> list[Path]:
     return files
 
 
+def statement(title: str, sentences: Iterable[str]) -> "Figure":
+    """Return a figure that only says why there is nothing to draw."""
+    from matplotlib.figure import Figure
+
+    lines = list(sentences)
+    figure = Figure(figsize=(7.6, 1.1 + 0.3 * len(lines)))
+    figure.suptitle(title, fontsize=11, x=0.02, ha="left")
+    figure.text(0.02, 0.5, "\n".join(lines), va="center", wrap=True, color=GREY)
+    return figure
+
+
 def plain(axes: "Axes") -> None:
     """Draw only the left and the bottom line of the frame."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from raymat.data.writers import read_own_csv
 from raymat.errors import RunError
 from raymat.reading import read_json, regular_file
 from raymat.tracking.run_directory import read_header
@@ -69,7 +70,7 @@ def read_results(run: Path) -> EnsembleResults:
         raise RunError(f"{run}: no {missing[0]}; the run is not finished")
     try:
         metrics, calibration = (read_json(run / n) for n in names[:2])
-        curve = pd.read_csv(regular_file(run / names[2]))
+        curve = read_own_csv(run / names[2])
         predictions = pd.read_parquet(regular_file(run / names[3]), columns=_COLUMNS)
     except (OSError, ValueError) as cause:
         raise RunError(f"{run}: its results cannot be read ({cause})") from cause

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raymat.data.writers import read_own_csv
 from raymat.errors import RunError
 from raymat.explain.explanations import Explanation, class_word
 from raymat.explain.finish import CLASSES, EXPLANATIONS, SUMMARY
 from raymat.explain.summary import most_frequent
 from raymat.features.coarse_graphs import N_LABELS, LabelKind
-from raymat.reading import LOG_BYTES, parse_object, read_json, read_text, regular_file
+from raymat.reading import LOG_BYTES, parse_object, read_json, read_text
 from raymat.reports.drawing import GREY, NAVY, ORANGE, SCALE, plain, save_figure
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def read_explanations(run: Path) -> list[ExplanationResults]:
     """
     try:
         metrics = read_json(run / "metrics.json")
-        summary = pd.read_csv(regular_file(run / SUMMARY))
+        summary = read_own_csv(run / SUMMARY)
         lines = read_text(run / EXPLANATIONS, at_most=LOG_BYTES).splitlines()
         rows = [parse_object(line) for line in lines]
         return [

@@ -34,6 +34,7 @@ class _Unit:
 
 
 _UNITS = {
+    "train": _Unit("epochs", "trial_started", lambda e: _n_epochs(e["config"]), "epoch"),
     "tune": _Unit("trials", "search_started", lambda e: e["trials"], "trial_ended"),
     "compare": _Unit("cells", "comparison_started", lambda e: e["cells"], "cell_ended"),
     "ensemble": _Unit("members", "ensemble_started", lambda e: e["members"], "member_ended"),
@@ -68,6 +69,8 @@ class RunStatus:
         seconds_left: estimated from this session's pace; None while unknown, or if it is over.
         last_event: seconds since the log was written last.
         headline: what came out, in words; "" before the end.
+        facts: what it is about.
+        score: what it was scored with on the test rows; None before the end or without one.
     """
 
     path: Path
@@ -81,6 +84,47 @@ class RunStatus:
     seconds_left: float | None
     last_event: float
     headline: str
+    facts: "RunFacts"
+    score: "RunScore | None"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run is about, in words; "" where its `run.json` does not say.
+
+    Attributes:
+        target: property that is learned or explained.
+        unit: of the target.
+        model: name of the model, or of what else decides (a criterion).
+        data: name of the data.
+        started: local time, to the minute.
+    """
+
+    target: str
+    unit: str
+    model: str
+    data: str
+    started: str
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """A score on test rows, and what else must be equal for another to be compared with it.
+
+    Attributes:
+        value: mean absolute error in the unit of the target, or AUC.
+        is_auc: the larger, the better.
+        rows: hashes of data and split, and the threshold of classes.
+    """
+
+    value: float
+    is_auc: bool
+    rows: tuple[str, str, float | None]
+
+    @property
+    def badness(self) -> float:
+        """A number that is smaller for the better score."""
+        return -self.value if self.is_auc else self.value
 
 
 @reading_log()
@@ -98,7 +142,7 @@ def read_status(path: Path, *, now: datetime | None = None) -> RunStatus:
         status = "dead"
     unit = _SERIES if _is_series(header) else _UNITS.get(command)
     done, total = (0, 0) if unit is None else unit.count(events)
-    trials = _trials(events, header) if command == "tune" else None
+    trials = _trials(events, header) if command in ("tune", "train") else None
     return RunStatus(
         path=path,
         command=command,
@@ -106,12 +150,61 @@ def read_status(path: Path, *, now: datetime | None = None) -> RunStatus:
         word=unit.word if unit is not None and total else "",
         done=done,
         total=total,
-        running=0 if trials is None else _count_running(trials),
+        running=0 if trials is None or command == "train" else _count_running(trials),
         best="" if trials is None else _say_best(trials, header),
         seconds_left=_seconds_left(unit, events, done, total) if status == "running" else None,
         last_event=(now - _time(events[-1])).total_seconds() if events else 0.0,
         headline=_headline(events),
+        facts=read_facts(header),
+        score=_score(events, header),
     )
+
+
+def read_facts(header: dict[str, Any]) -> RunFacts:
+    """Return what a run is about, from its `run.json`."""
+    asked = header.get("arguments") or {}
+    targets = [own.get("target") for own in asked.get("properties") or ()]
+    data = header.get("data") or {}
+    name = data.get("name") or Path(str(asked.get("data") or asked.get("candidates") or "")).stem
+    return RunFacts(
+        target=str(header.get("target") or asked.get("target") or ", ".join(filter(None, targets))),
+        unit=str(header.get("unit") or ""),
+        model=_model(header, asked),
+        data=str(name),
+        started=_local_time(header.get("started")),
+    )
+
+
+def _model(header: dict[str, Any], asked: dict[str, Any]) -> str:
+    known = (header.get("model"), asked.get("config"), asked.get("space"))
+    names = [own.get("model") or own.get("name") for own in known if isinstance(own, dict)]
+    names += [own.get("model") for own in asked.get("configs") or ()]
+    criterion = asked.get("criterion")
+    names += [criterion.get("name")] if isinstance(criterion, dict) else []
+    return ", ".join(dict.fromkeys(str(name) for name in names if name))
+
+
+def _local_time(text: Any) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(text)).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return ""
+
+
+def _score(events: Sequence[Event], header: dict[str, Any]) -> RunScore | None:
+    test = next((e["metrics"].get("test") for e in events[::-1] if e["event"] == "scored"), None)
+    data, split = ((header.get(key) or {}).get("sha256") for key in ("data", "split"))
+    if not isinstance(test, dict):
+        return None
+    name = next((name for name in ("mae", "auc") if test.get(name) is not None), None)
+    if name is None:
+        return None
+    rows = (str(data or ""), str(split or ""), header.get("threshold"))
+    return RunScore(float(test[name]), name == "auc", rows)
+
+
+def _n_epochs(config: dict[str, Any]) -> int:
+    return int(config.get("training.epochs") or 1)
 
 
 def is_at_work(path: Path) -> bool:
@@ -168,7 +261,8 @@ def _seconds_left(
     """Estimate from what has ended since the run was last begun or resumed."""
     if unit is None or done >= total:
         return None
-    places = [n for n, event in enumerate(events) if event["event"] == unit.begun]
+    begun = (unit.begun, "trial_resumed")  # the second of a training that was continued
+    places = [n for n, event in enumerate(events) if event["event"] in begun]
     since = events[places[-1] :] if places else []
     ended = [event for event in since if event["event"] == unit.ended]
     if not ended:

@@ -18,9 +18,19 @@ from raymat.reports.drawing import (
     log_sizes,
     plain,
     save_figure,
+    statement,
 )
 from raymat.reports.lithium_figures import LITHIUM_COLUMNS, lithium_histograms, stability_diagram
-from raymat.reports.screening_results import TOP, ScreeningResults, read_results
+from raymat.reports.screening_results import (
+    FLAT_CURVE,
+    TOP,
+    ScreeningResults,
+    all_are_tied,
+    curve_is_flat,
+    nothing_passes,
+    read_results,
+    say_ranking,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,20 +108,26 @@ def passes_figure(results: ScreeningResults) -> "Figure":
 def top_figure(results: ScreeningResults, n: int = TOP) -> "Figure":
     """Give the first `n` candidates: pass probabilities with 95 % Wilson intervals.
 
-    Beside them, where the table has it, the critical wavelength with its standard deviation.
+    Beside them, where the table has it, the critical wavelength with its standard deviation. What
+    is the same for all candidates is said instead of drawn.
     """
     from matplotlib.figure import Figure
 
-    first = results.first(n)
+    first, notes = results.first(n), say_ranking(results.metrics)
     has_wavelength = {"lambda_crit_nm", "lambda_crit_nm_std"} <= set(first.table)
-    n_panels = 1 + has_wavelength
+    has_passes = not nothing_passes(results.metrics)
+    n_panels = int(has_passes) + has_wavelength
+    if not n_panels or all_are_tied(results.metrics):
+        return statement(results.title, notes)
     figure = Figure(figsize=(2.6 + 3.8 * n_panels, 1.5 + 0.3 * len(first.table)))
     figure.set_layout_engine("constrained")
-    figure.suptitle(results.title, fontsize=11, x=0.01, ha="left")
+    title = "\n".join([results.title, *notes])
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     panels = figure.subplots(1, n_panels, sharey=True, squeeze=False)[0]
     if has_wavelength:
         _draw_wavelengths(panels[0], first)
-    _draw_probabilities(panels[-1], first)
+    if has_passes:
+        _draw_probabilities(panels[-1], first)
     panels[0].set_yticks(range(len(first.table)), first.labels)
     panels[0].set_ylim(len(first.table) - 0.4, -0.6)
     for axes in panels:
@@ -132,6 +148,8 @@ def probability_curve_figure(results: ScreeningResults) -> "Figure":
     """
     from matplotlib.figure import Figure
 
+    if curve_is_flat(results.curve, results.passes):
+        return statement("What more members change in the probabilities", [FLAT_CURVE])
     figure = Figure(figsize=(10.4, 3.9), layout="constrained")
     figure.suptitle("What more members change in the probabilities", fontsize=11, x=0.01, ha="left")
     left, right = figure.subplots(1, 2)

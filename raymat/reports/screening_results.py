@@ -1,6 +1,6 @@
 """What a finished screening tells about itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.errors import RunError
-from raymat.reading import regular_file
+from raymat.reading import read_json, regular_file
 from raymat.tracking.run_directory import read_header
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 TOP = 15  # candidates that are shown by name
+FLAT_CURVE = "All members agree on every candidate: more of them change nothing."
 _FILES = ("screening.parquet", "excluded.csv", "probability_curve.csv")
 
 
@@ -31,12 +32,14 @@ class ScreeningResults:
         n_excluded: rows of `excluded.csv`.
         curve: `probability_curve.csv`; empty where there is none.
         n_ranked: rows of `screening.parquet`; None for those of `table`.
+        metrics: `metrics.json`; empty where there is none.
     """
 
     table: pd.DataFrame
     n_excluded: int
     curve: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_ranked: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -118,19 +121,60 @@ def read_results(
             map(len, pd.read_csv(regular_file(excluded), usecols=[0], chunksize=100_000))
         )
         deviations = pd.read_csv(regular_file(curve)) if curve.exists() else pd.DataFrame()
+        scores = run / "metrics.json"
+        metrics = read_json(scores) if scores.exists() else {}
     except (OSError, ValueError) as cause:
         raise RunError(f"{run}: its results cannot be read ({cause})") from cause
-    return ScreeningResults(ranked, n_excluded, deviations, n_ranked)
+    known = metrics if isinstance(metrics, dict) else {}
+    return ScreeningResults(ranked, n_excluded, deviations, n_ranked, known)
+
+
+def nothing_passes(metrics: Mapping[str, Any]) -> bool:
+    """Return whether no candidate passes by any member, as far as `metrics.json` says so."""
+    passing = metrics.get("passing") or {}
+    return bool(passing) and not any(passing.values())
+
+
+def all_are_tied(metrics: Mapping[str, Any]) -> bool:
+    """Return whether all of several candidates share the first rank."""
+    first = (metrics.get("ranking") or {}).get("first", 0)
+    return bool(first > 1 and first == metrics.get("ranked"))
+
+
+def say_ranking(metrics: Mapping[str, Any]) -> list[str]:
+    """Return sentences on what the ranking does not tell: nobody passes, many share a rank."""
+    ranking, n = metrics.get("ranking") or {}, metrics.get("ranked", 0)
+    by, first, unknown = (ranking.get(key, 0) for key in ("by", "first", "unknown"))
+    told = []
+    if nothing_passes(metrics):
+        names = " and ".join(metrics["passing"])
+        verb = "are" if len(metrics["passing"]) > 1 else "is"
+        told.append(f"No candidate passes: {names} {verb} 0 for all {n:,} ranked.")
+    if all_are_tied(metrics):
+        equal = f"none has a {by}" if unknown == n else f"equal {by}"
+        told.append(f"All {n:,} share rank 1 ({equal}): they are listed by id, not ranked.")
+    elif first > 1:
+        told.append(f"The first {first:,} share rank 1 (equal {by}); they are ordered by id.")
+    if 0 < unknown < n:
+        told.append(f"{unknown:,} have no {by} and come last.")
+    return told
+
+
+def curve_is_flat(curve: pd.DataFrame, passes: Iterable[str]) -> bool:
+    """Return whether fewer members give the same probabilities, so that there is no curve."""
+    largest = curve[[f"{name}_largest" for name in passes]].to_numpy(np.float64)
+    return not np.nan_to_num(largest).any()
 
 
 def _read_every(file: "pq.ParquetFile", step: int, keep: Sequence[str]) -> pd.DataFrame:
     import pyarrow as pa
 
-    parts = [file.schema_arrow.empty_table()]
+    parts, n_before = [file.schema_arrow.empty_table()], 0
     for batch in file.iter_batches():
-        ranks = batch.column("rank").to_numpy()
-        wanted = (ranks % step == 1 % step) | (ranks <= TOP)
+        places = np.arange(n_before, n_before + len(batch))
+        wanted = (places % step == 0) | (places < TOP)
         wanted |= np.isin(batch.column("material_id").to_numpy(zero_copy_only=False), list(keep))
         parts.append(pa.Table.from_batches([batch]).filter(pa.array(wanted)))
+        n_before += len(batch)
     table: pd.DataFrame = pa.concat_tables(parts).to_pandas()
-    return table.sort_values("rank", ignore_index=True)
+    return table.sort_values("rank", kind="stable", ignore_index=True)

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raymat.data.writers import write_csv
 from raymat.errors import DataError, RunError
-from raymat.screening.candidates import column_values
+from raymat.screening.candidates import column_values, numbers_of
 from raymat.screening.criterion import Criterion
 from raymat.screening.criterion_names import IN_TRAINING
 from raymat.screening.member_curve import probability_curve
@@ -71,7 +73,7 @@ def finish_screening(
         raise DataError(_say_rejected(left_out, n_candidates, max_rejected, run))
     counts = _write_ranking(shards, criterion, run)
     with run.replacing(CURVE) as path:
-        probability_curve(criterion, shards, weights).to_csv(path, index=False)
+        write_csv(probability_curve(criterion, shards, weights), path)
     metrics = {
         "criterion": criterion.name,
         "n_members": len(next(iter(weights.values()))),
@@ -102,7 +104,7 @@ def _write_ranking(shards: StoredShards, criterion: Criterion, run: RunDirectory
             run.replacing(f"{SCREENING}.parquet") as parquet,
             run.replacing(f"{SCREENING}.csv") as csv,
         ):
-            for table in _write_numbered(batches, schema, parquet, csv):
+            for table in _write_numbered(batches, schema, criterion.rank.by, parquet, csv):
                 found.count(table)
     except OSError as cause:
         raise RunError(f"{scratch}: cannot be written ({cause.strerror or cause})") from cause
@@ -121,6 +123,7 @@ class _Ranked:
     def __init__(self, criterion: Criterion) -> None:
         self.criterion = criterion
         self.n = Counter[str]()
+        self.passing = dict.fromkeys(criterion.passes, 0)
         known = {name for rule in criterion.known.values() for name in rule.names}
         self.filters = {
             reason: rule
@@ -137,6 +140,8 @@ class _Ranked:
         self.n["outside_domain"] += int((~table["in_domain"]).sum())  # NA is neither
         if IN_TRAINING in table:
             self.n["in_training"] += int((table[IN_TRAINING] & by_members).sum())
+            self.n["training_unknown"] += int((table[IN_TRAINING].isna() & by_members).sum())
+        self._count_ranks(table)
         values = column_values(self.criterion, table)
         for reason, rule in self.filters.items():
             decided = np.broadcast_to(rule.evaluate(values), len(table))
@@ -144,27 +149,53 @@ class _Ranked:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the counts as `metrics.json` has them."""
-        names = ("listed", "known", "outside_domain", "in_training")
-        return {**{name: self.n[name] for name in names}, "filter_unknown": self.unknown}
+        names = ("listed", "known", "outside_domain", "in_training", "training_unknown")
+        return {
+            **{name: self.n[name] for name in names},
+            "filter_unknown": self.unknown,
+            "passing": self.passing,
+            "ranking": {
+                "by": self.criterion.rank.by,
+                **{name: self.n[name] for name in ("first", "distinct", "unknown")},
+            },
+        }
+
+    def _count_ranks(self, table: pd.DataFrame) -> None:
+        """Count who shares the first rank, how many ranks there are, and who has no number."""
+        ranks = table["rank"].to_numpy()
+        self.n["first"] += int((ranks == 1).sum())
+        self.n["distinct"] += len(set(ranks.tolist()) - {self.n["last"]})
+        self.n["last"] = int(ranks[-1])
+        self.n["unknown"] += int(np.isnan(numbers_of(table, self.criterion.rank.by)).sum())
+        for name in self.passing:
+            self.passing[name] += int((numbers_of(table, name) > 0).sum())
 
 
 def _write_numbered(
-    batches: "Iterator[pa.RecordBatch]", schema: "pa.Schema", parquet: Path, csv: Path
+    batches: "Iterator[pa.RecordBatch]", schema: "pa.Schema", by: str, parquet: Path, csv: Path
 ) -> Iterator[pd.DataFrame]:
-    """Write candidates that come in order, ``rank`` before them, and give each batch."""
+    """Write candidates that come in order of `by`, ``rank`` before them, and give each batch.
+
+    Candidates of one value share the first of their ranks (1, 1, 3), also those without a value.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = schema.insert(0, pa.field("rank", pa.int64()))
-    n_before = 0
+    place, rank, value = 0, 0, np.nan  # of the last candidate
     with pq.ParquetWriter(parquet, schema) as writer, csv.open("w", encoding="utf-8") as text:
         for batch in batches:
-            ranks = pa.array(np.arange(n_before, n_before + len(batch)) + 1)
-            numbered = pa.record_batch([ranks, *batch.columns], schema=schema)
+            values = numbers_of(batch.select([by]).to_pandas(), by)
+            places = np.arange(place, place + len(batch)) + 1
+            before = np.concatenate([[value], values[:-1]])
+            is_tied = (values == before) | (np.isnan(values) & np.isnan(before))
+            is_tied[0] &= place > 0
+            ranks = np.maximum.accumulate(np.where(is_tied, rank, places))
+            numbered = pa.record_batch([pa.array(ranks), *batch.columns], schema=schema)
             writer.write_batch(numbered)
             table = numbered.to_pandas(types_mapper=_nullable)
-            table.to_csv(text, index=False, header=n_before == 0)
-            n_before += len(batch)
+            write_csv(table, text, header=place == 0)
+            place, rank, value = int(places[-1]), int(ranks[-1]), values[-1]
             yield table
 
 
@@ -206,12 +237,12 @@ def _write_left_out(shards: StoredShards, run: RunDirectory) -> _LeftOut:
         excluded.open("w", encoding="utf-8") as all_text,
         rejected.open("w", encoding="utf-8") as rejected_text,
     ):
-        pd.DataFrame(columns=_EXCLUDED_COLUMNS).to_csv(all_text, index=False)
-        pd.DataFrame(columns=_REJECTED_COLUMNS).to_csv(rejected_text, index=False)
+        write_csv(pd.DataFrame(columns=_EXCLUDED_COLUMNS), all_text)
+        write_csv(pd.DataFrame(columns=_REJECTED_COLUMNS), rejected_text)
         for table in shards.read(EXCLUDED):
             unusable = table[table[IS_REJECTED].astype(bool)]
-            table[_EXCLUDED_COLUMNS].to_csv(all_text, index=False, header=False)
-            unusable[_REJECTED_COLUMNS].to_csv(rejected_text, index=False, header=False)
+            write_csv(table[_EXCLUDED_COLUMNS], all_text, header=False)
+            write_csv(unusable[_REJECTED_COLUMNS], rejected_text, header=False)
             found.n_excluded += len(table)
             found.n_rejected += len(unusable)
             found.reasons += count_reasons(table["reason"])
@@ -250,8 +281,8 @@ def _say_rejected(
     reasons = _say_reasons(left_out.rejected_reasons, "rejected.csv")
     return (
         f"{left_out.n_rejected:,} of {n_candidates:,} candidates cannot be used, more than"
-        f" --max-rejected {max_rejected:g}: {reasons}; mend them and start a new run, or rank the"
-        f" others with `raymat resume {run.path} --max-rejected {enough:g}`"
+        f" --max-rejected {max_rejected:g}: {reasons}; fix them and start a new run, or rank the"
+        f" others with `raymat resume {shlex.quote(str(run.path))} --max-rejected {enough:g}`"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from raymat.ensembles.stored import (
     DESCRIPTION,
     DOMAIN,
+    LEARNED,
     MEMBERS,
     OUTPUTS,
     Ensemble,
@@ -86,8 +87,8 @@ def load_same_ensembles(
 def find_fingerprint(folder: Path) -> str:
     """Give the SHA-256 of everything that an ensemble predicts with.
 
-    That is `ensemble.json`, the domain, and the members' models without the predictions of their
-    own crystals.
+    That is `ensemble.json`, the domain, the crystals learned from, and the members' models without
+    the predictions of their own crystals.
 
     Raises:
         OSError: a file cannot be read.
@@ -97,9 +98,9 @@ def find_fingerprint(folder: Path) -> str:
         for file in (folder / MEMBERS).glob("[0-9]*/*")
         if file.name != OUTPUTS and not file.name.startswith(".")
     )
-    domain = [file for file in (folder / DOMAIN,) if file.exists()]
+    rest = [file for file in (folder / DOMAIN, folder / LEARNED) if file.exists()]
     digest = hashlib.sha256()
-    for path in (folder / DESCRIPTION, *domain, *models):
+    for path in (folder / DESCRIPTION, *rest, *models):
         with open_file(path) as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{path.relative_to(folder)} {content}\n".encode())

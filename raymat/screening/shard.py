@@ -1,7 +1,7 @@
 """One shard of candidates through ensembles and criterion, from crystals to a table."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raymat.data.composition import reduced_formulas
 from raymat.data.crystals import CrystalSet
-from raymat.ensembles.applicability import Applicability, find_applicability
+from raymat.ensembles.applicability import Applicability, find_applicability, find_known
 from raymat.ensembles.predictions import MemberPredictions
 from raymat.ensembles.stored import Ensemble, predict_together
 from raymat.features.lithium_coordination import LITHIUM, lithium_coordination
@@ -87,7 +87,7 @@ def screen_shard(
     spoken = predict_together(ensembles, usable.features, device, blocks=blocks)
     predict_time_s = time.perf_counter() - start
     _add_domain(columns, rows, find_applicability(ensembles.values(), usable.features, device))
-    columns[IN_TRAINING] = _in_training(crystals, ensembles.values())
+    columns[IN_TRAINING] = find_known(ensembles.values(), crystals)
     kept = np.flatnonzero(reasons == "")
     predictions = {name: _spread(found, rows, len(crystals)) for name, found in spoken.items()}
     judged = evaluate(
@@ -149,14 +149,6 @@ def _add_domain(columns: pd.DataFrame, rows: Rows, found: Applicability) -> None
     inside[rows], distances[rows], unseen[rows] = found.inside, found.distances, found.unseen
     columns[IN_DOMAIN], columns[DOMAIN_DISTANCE] = inside, distances
     columns[UNSEEN_ELEMENTS] = unseen
-
-
-def _in_training(crystals: CrystalSet, ensembles: Iterable[Ensemble]) -> "pd.arrays.BooleanArray":
-    """Give whether any ensemble learned from a candidate; NA where none says what it knows."""
-    known = [e.learned_from for e in ensembles if e.learned_from is not None]
-    ids = crystals.material_ids
-    met = np.array([any(name in learned for learned in known) for name in ids], dtype=np.bool_)
-    return pd.arrays.BooleanArray(met, np.full(len(ids), not known))
 
 
 def _spread(found: MemberPredictions, rows: Rows, n: int) -> MemberPredictions:

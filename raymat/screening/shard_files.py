@@ -1,5 +1,6 @@
 """The files of a screened shard, and how all of them are read again."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def _read_with(read: Callable[[Path], _T], run: Path, number: int, kind: str) ->
 
 
 def _advice(run: Path) -> str:
-    return f"`raymat resume {run}` screens the shard again"
+    return f"`raymat resume {shlex.quote(str(run))}` screens the shard again"
 
 
 def _one_line(cause: Exception) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 import time
@@ -340,7 +341,7 @@ def _advice(path: Path) -> str:
         return "choose another --out"
     if status == "complete":
         return "it holds a complete run; choose another --out"
-    return f"continue it with `raymat resume {path}`, or choose another --out"
+    return f"continue it with `raymat resume {shlex.quote(str(path))}`, or choose another --out"
 
 
 def _is_false_start(file: Path) -> bool:

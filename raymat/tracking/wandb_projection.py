@@ -189,8 +189,8 @@ class LiveProjection:
         self.problem = problem
 
     def _warning(self) -> str:
-        later = f"raymat report {shlex.quote(str(self.path))} --wandb {self.mode}"
-        return f"W&B: {self.problem}; the run goes on, and `{later}` makes up for it"
+        later = f"raymat report {shlex.quote(str(self.path))} --wandb {self.mode} --overwrite"
+        return f"W&B: {self.problem}; the run continues; `{later}` uploads what is missing"
 
 
 class _Worker:

@@ -213,5 +213,5 @@ def _check_rows(data: FitData) -> None:
     if data.task == "classification" and len(np.unique(data.targets[data.validation])) < 2:
         raise DataError(
             "the validation rows hold one class only, so there is no AUC to select by; use more"
-            " rows or another split seed"
+            " rows or another split.seed"
         )

@@ -22,6 +22,7 @@ from raymat.data.splits import (
     read_split,
     write_split,
 )
+from raymat.data.writers import write_csv
 from raymat.errors import ConfigError, DataError, RunError
 from raymat.features.store import FeatureStore
 from raymat.features.table import FeatureTable
@@ -139,7 +140,7 @@ def load_inputs(
     """
     loaded = load_crystals(source, target=target, max_rejected=max_rejected)
     with run.replacing("rejected.csv") as path:
-        loaded.rejected.to_csv(path, index=False)
+        write_csv(loaded.rejected, path)
     crystals = loaded.crystals
     prop, classes = choose_task(loaded, classes, begun=run.header.get("task"))
     if prop.task == "regression":
@@ -193,7 +194,7 @@ def leave_out(
         return inputs
     rejected = join_rejected(inputs.rejected, inputs.crystals, unusable, max_rejected=max_rejected)
     with run.replacing("rejected.csv") as path:
-        rejected.to_csv(path, index=False)
+        write_csv(rejected, path)
     split = inputs.split.without(np.array(sorted(unusable), dtype=np.int64))
     write_split(split, run.path / "split.parquet")
     leakage = find_leakage(inputs.crystals, split)
@@ -253,7 +254,7 @@ def check_learnable(inputs: RunInputs) -> None:
     targets, prop, split = inputs.targets, inputs.prop, inputs.split
     for part in PARTS:
         if not len(split.rows(part)):
-            raise DataError(f"no {part} row is left; use more rows or another --seed")
+            raise DataError(f"no {part} row is left; use more rows or {_say_other_split(split)}")
     if prop.task == "regression":
         TargetScaling.fit(targets[split.rows("train")])
         return
@@ -261,8 +262,14 @@ def check_learnable(inputs: RunInputs) -> None:
         if len(np.unique(targets[split.rows(part)])) < 2:
             raise DataError(
                 f"the {part} rows hold one class of '{prop.name}' only, so there is no AUC; use"
-                f" more rows, another --seed{_say_other_ways(inputs)}"
+                f" more rows, another split.seed{_say_other_ways(inputs)}"
             )
+
+
+def _say_other_split(split: Split) -> str:
+    """Return what else may help: the seed decides how many rows a part has only in groups."""
+    is_by_row = split.config.kind in ("random", "kfold")
+    return "other fractions under split" if is_by_row else "another split.seed"
 
 
 def _say_other_ways(inputs: RunInputs) -> str:

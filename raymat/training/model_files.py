@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from raymat.properties import Task
 from raymat.reading import check_types, read_json, regular_file
 from raymat.text import quoted
 from raymat.tracking.own_files import refuse_links
+from raymat.tracking.run_directory import read_header
 from raymat.training.predict import predict_rows
 
 _Z_END = 119  # one above the last element that has a name
@@ -135,15 +137,52 @@ def save_model(model: TrainedModel, folder: Path) -> None:
 
 
 def find_model(folder: Path) -> Path:
-    """Give the model folder: the one named, or the one inside the run directory named.
+    """Return the model folder: the one named, or the one inside the run directory named.
 
     Raises:
+        ModelFileError: the folder has no model of its own; the message says where one lies.
         RunError: a link leads out of the folder.
     """
     refuse_links(folder)
     inside = folder / "best"
-    is_run = not (folder / DESCRIPTION).exists() and (inside / DESCRIPTION).exists()
-    return inside if is_run else folder
+    for own in (folder, inside):
+        if (own / DESCRIPTION).exists():
+            return own
+    where = _say_where_models_lie(folder)
+    if where:
+        raise ModelFileError(f"{folder}: {where}")
+    return folder
+
+
+def _say_where_models_lie(folder: Path) -> str:
+    """Return what to name instead of a folder without a model; "" where nothing is known."""
+    try:
+        header = read_header(folder) if (folder / "run.json").exists() else {}
+    except RunError:
+        return ""
+    command, asked = str(header.get("command", "")), header.get("arguments") or {}
+    a_run = f"{'an' if command[:1] in set('aeiou') else 'a'} {command} run"
+    below = [path.parent for pattern in _BELOW for path in sorted(folder.glob(pattern))]
+    if below:
+        what = f"{a_run} without a model of its own" if command else "not a model"
+        many = f"{len(below):,} models lie below it" if len(below) > 1 else "a model lies below it"
+        return f"{what}; {many}: name one, such as {below[0]}"
+    if command == "screen" and asked.get("ensembles"):
+        used = ", ".join(str(path) for path in asked["ensembles"].values())
+        return f"{a_run}, which has no model; name an ensemble that it used: {used}"
+    if command in ("contributions", "explain") and asked.get("model"):
+        return f"{a_run}, which has no model; name the one that it used: {asked['model']}"
+    if command in ("tune", "train", "compare") and header.get("status") != "complete":
+        place = folder / ("cells" if command == "compare" else "best")
+        return (
+            f"{a_run} that is {header.get('status')} and has no model yet; models will lie in"
+            f" {place} (see `raymat status {shlex.quote(str(folder))}`)"
+        )
+    return f"{a_run}, which has no model" if command else ""
+
+
+# Where models lie in a folder of runs, in a comparison, and among the members of an ensemble.
+_BELOW = ("*/ensemble.json", *(f"{way}/{DESCRIPTION}" for way in ("*/best", "*/*/best", "*")))
 
 
 def load_model(folder: Path) -> TrainedModel:

@@ -11,6 +11,7 @@ from raymat.config import Config, ConfigT, Epochs, Trials, build_config, read_ya
 from raymat.data.splits import SplitConfig
 from raymat.errors import ConfigError, did_you_mean
 from raymat.models import available, load_spec
+from raymat.shipped import find_yaml, shown_path
 from raymat.text import quoted
 from raymat.tuning.comparison_cells import (
     FEWEST_TRAINING_ROWS,
@@ -24,6 +25,7 @@ from raymat.tuning.search_space import SearchSpace
 from raymat.tuning.settings import Resources, Scheduler, Search
 from raymat.tuning.space import parse_space, read_space, read_wandb
 
+FOLDER = "comparisons"  # of the plans that travel with raymat
 _KEYS = (
     *("data", "properties", "models", "settings", "repetitions", "first_seed", "training_sizes"),
     *("budget", "scheduler", "search", "split", "wandb"),
@@ -58,23 +60,24 @@ def read_plan(
     epochs: int | None = None,
     seed: int | None = None,
 ) -> ComparisonPlan:
-    """Read a plan from a file.
+    """Read a plan from a file, or a shipped one by its name (``quick``).
 
     Args:
-        path: the file.
+        path: the file, or the name.
         trials: of every model, in place of the file's.
         epochs: of every model, in place of the file's.
         seed: of the first repetition, in place of the file's.
 
     Raises:
-        ConfigError: there is no such file, or something in it cannot be used; the message names
-            the file and the key.
+        ConfigError: there is no such file or shipped plan, or something in it cannot be used; the
+            message names the file and the key.
     """
-    content = read_yaml(Path(path))
+    file = find_yaml(str(path), FOLDER, what="comparison plan")
+    content = read_yaml(file)
     budget = {k: v for k, v in (("trials", trials), ("epochs", epochs)) if v is not None}
     if seed is not None:
         content["first_seed"] = seed
-    return parse_plan(_with_budget(content, budget), path=str(path))
+    return parse_plan(_with_budget(content, budget), path=shown_path(file))
 
 
 def _with_budget(content: dict[str, Any], budget: Mapping[str, int]) -> dict[str, Any]:

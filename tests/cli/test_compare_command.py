@@ -59,7 +59,7 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 @pytest.mark.usefixtures("folder")
 def test_no_plan(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "plan.yaml: no such file" in refused(capsys)
+    assert "plan.yaml: neither a file nor a shipped comparison plan" in refused(capsys)
     assert main.run(["compare"]) == 2
     assert "--plan" in capsys.readouterr().err
 
@@ -122,7 +122,7 @@ def test_folder_of_another_run_is_kept(capsys: pytest.CaptureFixture[str]) -> No
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["compare", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "Example: raymat compare --plan comparisons/quick.yaml" in text
+    assert "Example: raymat compare --plan quick" in text
     assert "--concurrency" in text
     shipped = Path(__file__).parents[2] / "comparisons" / "quick.yaml"
     assert shipped.exists()

@@ -95,9 +95,11 @@ def test_run_tells_what_was_asked_of_what(capsys: pytest.CaptureFixture[str]) ->
     assert main.run(["status", "out"]) == 0
     assert main.run(["runs", "."]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("out: contributions, complete\n  23 sites from ")
+    assert said.startswith(
+        "out: contributions, complete\n  target y (eV/atom), model cgcnn, data tiny, started "
+    )
     assert said.count("23 sites from ") == 2
-    assert said.count(" eV/atom") == 2
+    assert said.count("-5.343 eV/atom") == 2
 
 
 @pytest.mark.long
@@ -114,7 +116,7 @@ def test_killed_run_is_not_complete_and_is_continued(capsys: pytest.CaptureFixtu
     process.wait()
     assert not Path("out/metrics.json").exists()
     assert main.run(["status", "out"]) == 0
-    assert "out: contributions, its process is gone" in capsys.readouterr().out
+    assert "out: contributions, dead (its process has ended)" in capsys.readouterr().out
     assert main.run(["resume", "out", "--quiet"]) == 0
     assert json.loads(Path("out/run.json").read_text())["status"] == "complete"
     capsys.readouterr()

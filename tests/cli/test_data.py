@@ -51,8 +51,13 @@ def test_import_refuses_an_output_that_exists(tmp_path: Path, broken: Path) -> N
     out.write_bytes(b"mine")
     result = runner.invoke(app, ["import", str(broken), "-o", str(out)])
     assert isinstance(result.exception, ConfigError)
-    assert "out.parquet: exists already; choose another -o, or remove it" in str(result.exception)
+    assert "out.parquet: exists already; choose another -o, or replace it with --overwrite" in str(
+        result.exception
+    )
     assert out.read_bytes() == b"mine"
+    result = runner.invoke(app, ["import", "delta", "-o", str(out), "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert len(load_crystals(str(out)).crystals) > 0
 
 
 def test_import_of_an_archive_says_what_was_left_out(tmp_path: Path) -> None:
@@ -133,7 +138,8 @@ def test_check_lists_reasons_and_rows(tmp_path: Path, broken: Path) -> None:
     assert "target is missing" in result.output
     assert "SrTiO3-0" in result.output
     assert len(pd.read_csv(out / "rejected.csv")) == 2
-    result = runner.invoke(app, ["check", str(broken), *options, "--max-rejected", "0.2"])
+    options += ["--overwrite", "--max-rejected", "0.2"]
+    result = runner.invoke(app, ["check", str(broken), *options])
     assert result.exit_code == 0
     assert "10 of 12 rows usable, 2 rejected" in result.output
 

@@ -264,7 +264,7 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
         ("--from-search other", "other: a train run, not a tune run"),
         ("--config c.yaml --members 1", "'--members': must be at least 2"),
         ("--config c.yaml --members many", "'--members': must be a whole number"),
-        ("--config c.yaml --members 20000", "'members' must be at most 10000 (found 20000)"),
+        ("--config c.yaml --members 20000", "'--members': must be at most 10000"),
         ("--config c.yaml --fraction 0", "'fraction' must be above 0 (found 0.0)"),
         ("--config c.yaml --fraction 1.5", "'fraction' must be at most 1 (found 1.5)"),
         ("--config c.yaml --fraction nan", "'fraction' must be a finite number"),

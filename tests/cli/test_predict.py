@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,63 @@ def test_a_run_directory_stands_for_its_model(files: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (
+            {"command": "tune", "status": "running"},
+            "away: a tune run that is running and has no model yet; models will lie in away/best",
+        ),
+        (
+            {"command": "compare", "status": "interrupted"},
+            "away: a compare run that is interrupted and has no model yet; models will lie in"
+            " away/cells (see `raymat status away`)",
+        ),
+        (
+            {"command": "screen", "arguments": {"ensembles": {"bulk": "/runs/K", "shear": "G"}}},
+            "away: a screen run, which has no model; name an ensemble that it used: /runs/K, G",
+        ),
+        (
+            {"command": "explain", "arguments": {"model": "runs/full"}},
+            "away: an explain run, which has no model; name the one that it used: runs/full",
+        ),
+    ],
+)
+def test_a_run_without_a_model_says_where_one_lies(
+    files: dict[str, Path],
+    header: dict[str, Any],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("away").mkdir()
+    Path("away/run.json").write_text(json.dumps(header), encoding="utf-8")
+    assert predict(files, "--model", "away") == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_a_folder_of_models_names_them(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = Path("plan/cells")
+    for name in ("a", "b"):
+        shutil.copytree(files["run"] / "best", cells / name / "best")
+    Path("plan/run.json").write_text('{"command": "compare", "status": "complete"}', "utf-8")
+    assert predict(files, "--model", "plan") == 2
+    assert (
+        "plan: a compare run without a model of its own; 2 models lie below it: name one, such as"
+        " plan/cells/a/best"
+    ) in capsys.readouterr().err
+    assert predict(files, "--model", "plan/cells/a") == 0
+    Path("kept/ensemble").mkdir(parents=True)
+    Path("kept/ensemble/ensemble.json").touch()
+    assert predict(files, "--model", "kept", "--overwrite") == 2
+    assert "kept: not a model; a model lies below it: name one, such as kept/ensemble" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (["-o", "p.txt"], "-o p.txt: expected a name that ends in .parquet or .csv"),
@@ -255,7 +313,10 @@ def test_a_run_directory_stands_for_its_model(files: dict[str, Path]) -> None:
         ),
         (["--model", "cache"], "cache: no model.json here"),
         (["-o", "tiny.parquet"], "tiny.parquet is the source itself; choose another -o"),
-        (["-o", "there.csv"], "there.csv: exists already; choose another -o, or remove it"),
+        (
+            ["-o", "there.csv"],
+            "there.csv: exists already; choose another -o, or replace it with --overwrite",
+        ),
         (["-o", "run/p.csv"], "run/p.csv belongs to a run; choose another -o"),
         (["--gpus", "2"], "'--gpus': must be at most 1;"),
     ],
@@ -296,7 +357,7 @@ def test_ensemble_adds_its_spread(made: Made, capsys: pytest.CaptureFixture[str]
     table, stored = pd.read_parquet("sixty-predictions.parquet"), made.predictions
     assert list(table.columns) == [
         *("material_id", "formula", "prediction", "std", "lower_90", "upper_90"),
-        *("epistemic", "aleatoric", "in_domain"),
+        *("epistemic", "aleatoric", "in_domain", "in_training"),
     ]
     assert table["material_id"].tolist() == stored["material_id"].tolist()
     np.testing.assert_allclose(table["prediction"], stored["mean"], atol=1e-6)
@@ -311,6 +372,11 @@ def test_ensemble_adds_its_spread(made: Made, capsys: pytest.CaptureFixture[str]
         np.testing.assert_allclose(table[end], stored[end], rtol=1e-3)
     assert table["in_domain"].dtype == "boolean"
     assert table.loc[made.rows("train"), "in_domain"].all()
+    assert table["in_training"].dtype == "boolean"
+    met = np.concatenate([made.rows("train"), made.rows("validation")])
+    assert table.loc[met, "in_training"].all()
+    # The sixty crystals are four at 15 volumes each, so that test rows are twins of training rows.
+    assert f"rows (the model learned from {int(table['in_training'].sum())} of them)" in said.out
 
 
 def test_members_of_an_ensemble_are_models_too(made: Made) -> None:

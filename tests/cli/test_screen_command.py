@@ -26,7 +26,7 @@ from made_screening import (
 
 from raymat.cli import main, screen_results
 from raymat.cli.screen import collect_ensembles
-from raymat.cli.screen_results import candidate_table, say_counts
+from raymat.cli.screen_results import candidate_table, say_counts, show_screening
 from raymat.cluster import screen as screen_module
 from raymat.cluster.connect import ray_session
 from raymat.cluster.screen import ScreenRequest
@@ -412,6 +412,44 @@ def test_few_reasons_are_listed() -> None:
         say_counts({**metrics, "excluded": 0, "rejected": 0, "reasons": {}})[0]
         == "no candidate was excluded"
     )
+
+
+@pytest.mark.parametrize(
+    ("list_if", "n_listed", "expected"),
+    [
+        ("p_stiff > 0.5", 0, "No candidate is listed (list_if: p_stiff > 0.5); all ranked are in"),
+        (None, 25, "stiff: 25 listed of 25 ranked candidates, 8 members"),
+    ],
+)
+def test_a_ranking_in_which_nothing_passes_is_no_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], list_if: str, n_listed: int, expected: str
+) -> None:
+    asked = {"criterion": {**STIFF, "list_if": list_if}, "criterion_path": "stiff.yaml"}
+    header = {"command": "screen", "arguments": asked}
+    (tmp_path / "run.json").write_text(json.dumps(header), encoding="utf-8")
+    ids = [f"mp-{k}" for k in range(25)]
+    rows = pd.DataFrame({"rank": 1, "material_id": ids, "formula": "X", "p_stiff": 0.0})
+    rows.assign(source="ensemble").to_parquet(tmp_path / "screening.parquet")
+    metrics = {
+        "criterion": "stiff",
+        "n_members": 8,
+        "candidates": 25,
+        "ranked": 25,
+        "listed": n_listed,
+        "known": 0,
+        "outside_domain": 0,
+        "excluded": 0,
+        "rejected": 0,
+        "reasons": {},
+        "passing": {"p_stiff": 0},
+        "ranking": {"by": "p_stiff", "first": 25, "distinct": 1, "unknown": 0},
+    }
+    show_screening(metrics, tmp_path)
+    said = " ".join(capsys.readouterr().out.split())
+    assert expected in said
+    assert "No candidate passes: p_stiff is 0 for all 25 ranked." in said
+    assert "All 25 share rank 1 (equal p_stiff): they are listed by id, not ranked." in said
+    assert "mp-0" not in said
 
 
 def test_cells_of_the_table() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from raymat.cli import main
+from raymat.cli import main, runs_list
 from raymat.reports.run_status import is_at_work, read_status
 from raymat.tracking.run_directory import RunDirectory
 
@@ -115,6 +116,144 @@ def test_every_command_is_counted(
     assert f"continue with: raymat resume {path}" in said
 
 
+def test_a_training_is_counted_in_epochs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    begun = event(0, "trial_started", trial=0, seed=0, values={}, config={"training.epochs": 10})
+    first = {**epoch(2, 0, 0.5), "epoch": 1}
+    events = [begun, first, {**epoch(4, 0, 0.25), "epoch": 2}]
+    asked = {"config": {"model": "cgcnn"}, "target": "band_gap", "data": "/data/mp.parquet"}
+    path = write_run(tmp_path / "run", events, command="train", arguments=asked)
+    with RunDirectory(path):
+        found = read_status(path, now=NOW)
+        assert main.run(["status", str(path)]) == 0
+        assert main.run(["runs", str(tmp_path)]) == 0
+    assert (found.status, found.done, found.total, found.word) == ("running", 2, 10, "epochs")
+    assert found.best == "best validation MAE 0.25 eV (trial 0, epoch 1)".replace(
+        "epoch 1", "epoch 2"
+    )
+    assert found.seconds_left == pytest.approx(8 * 120.0)  # two epochs in four minutes
+    said = " ".join(capfd.readouterr().out.split())
+    assert "target band_gap (eV), model cgcnn, data mp 2 of 10 epochs done" in said
+    assert "run train running 2/10 epochs best validation MAE 0.25 eV" in said
+
+
+def test_a_training_that_was_continued_has_the_pace_of_this_session(tmp_path: Path) -> None:
+    begun = event(0, "trial_started", trial=0, seed=0, values={}, config={"training.epochs": 4})
+    events = [begun, epoch(1, 0, 0.5), event(8, "trial_resumed", trial=0), epoch(9, 0, 0.4)]
+    path = write_run(tmp_path / "run", events, command="train")
+    with RunDirectory(path):
+        assert read_status(path, now=NOW).seconds_left == pytest.approx(2 * 60.0)
+
+
+# --- which run is which --------------------------------------------------------------------------
+
+
+def finished(
+    path: Path, mae: float, *, target: str = "K", data: str = "a", split: str = "s"
+) -> Path:
+    """Write a complete search with a test score."""
+    scored = event(5, "scored", metrics={"unit": "eV", "test": {"mae": mae}})
+    return write_run(
+        path,
+        [*SEARCH, scored],
+        status="complete",
+        target=target,
+        started="2025-03-01T10:00:00+00:00",
+        data={"name": data, "sha256": f"{data}-hash"},
+        split={"sha256": split},
+        arguments={"space": {"model": "cgcnn"}, "target": target},
+    )
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    finished(folder / "k-first", 0.25)
+    finished(folder / "k better", 0.125)
+    finished(folder / "k-other", 0.0625, split="t")
+    finished(folder / "g", 0.5, target="G", data="b")
+    write_run(folder / "k-running", SEARCH, target="K", status="interrupted")
+    return folder
+
+
+def listed(capfd: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main.run(["runs", *words]) == 0
+    return capfd.readouterr().out.splitlines()
+
+
+def test_runs_tell_target_unit_data_model_and_date(
+    several: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    head, *rows = listed(capfd, str(several), "--sort", "run")
+    assert head.split() == [
+        *("run", "command", "status", "done", "result", "target", "unit", "model", "data", "date"),
+    ]
+    (row,) = (row for row in rows if row.startswith("g "))
+    day = datetime.fromisoformat("2025-03-01T10:00:00+00:00").astimezone()
+    assert row.split() == [
+        *("g", "tune", "complete", "2/5", "trials", "test", "MAE", "0.5", "eV", "G", "eV"),
+        *("cgcnn", "b", *f"{day:%Y-%m-%d %H:%M}".split()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (76, ["run", "command", "status", "result", "target", "model"]),
+        (40, ["run", "status", "result"]),
+    ],
+)
+def test_narrow_terminals_have_fewer_columns(width: int, columns: list[str]) -> None:
+    rows = [
+        {**dict.fromkeys(runs_list._COLUMNS, "twelve chars"), "unit": "eV", "target": "K"},
+        {"run": "another"},
+    ]
+    console = Console(width=width)
+    shown = runs_list._fitting(rows, runs_list._COLUMNS, console)
+    assert shown == columns
+
+
+def test_filters_and_sorting(several: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = str(several)
+
+    def names(*words: str) -> list[str]:
+        return [row.split("  ")[0] for row in listed(capfd, folder, *words)[1:]]
+
+    assert names("--target", "G") == ["g"]
+    assert names("--status", "interrupted") == ["k-running"]
+    assert names("--command", "tune", "--sort", "run") == [
+        *("g", "k better", "k-first", "k-other", "k-running"),
+    ]
+    # Within a target and the same test rows the best first; what has no score comes last.
+    assert names("--sort", "score") == ["g", "k better", "k-first", "k-other", "k-running"]
+    assert main.run(["runs", folder, "--target", "k"]) == 2
+    assert "--target k: no such run in" in capfd.readouterr().err
+
+
+def test_the_best_run_of_a_target(several: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    said = listed(capfd, str(several), "--best", "K")
+    assert [line.split("  ")[0] for line in said[1:4]] == ["A", "A", "B"]
+    assert [line.split("  ")[2].strip() for line in said[1:4]] == ["k better", "k-first", "k-other"]
+    rest = " ".join(" ".join(said[4:]).split())
+    assert rest == (
+        "best on rows A: k better, test MAE 0.125 eV of 2 runs; picked by its test score, which"
+        f" therefore flatters predict with it: raymat predict --model '{several}/k better/best'"
+        " CRYSTALS best on rows B: k-other, test MAE 0.0625 eV predict with it: raymat predict"
+        f" --model {several}/k-other/best CRYSTALS Scores of different letters cannot be compared:"
+        " other data, another split or another threshold."
+    )
+    assert main.run(["runs", str(several), "--best", "bandgap"]) == 2
+    assert "no complete run in" in capfd.readouterr().err
+
+
+def test_commands_that_are_suggested_quote_paths(
+    several: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_run(several / "with space", SEARCH, status="failed")
+    assert main.run(["status", str(path)]) == 0
+    assert f"continue with: raymat resume '{path}'" in capfd.readouterr().out
+
+
 def test_runs_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     scored = event(5, "scored", metrics={"unit": "eV", "test": {"mae": 0.125}})
     write_run(tmp_path / "first", [*SEARCH, scored], status="complete")
@@ -124,7 +263,7 @@ def test_runs_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert main.run(["runs", str(tmp_path)]) == 0
     said = " ".join(capfd.readouterr().out.split())
     assert "first tune complete 2/5 trials test MAE 0.125 eV" in said
-    assert "second tune its process is gone 2/5 trials best validation MAE 0.25 eV" in said
+    assert "second tune dead 2/5 trials best validation MAE 0.25 eV" in said
     assert "third damaged" in said
 
 

@@ -89,7 +89,8 @@ def predict(ensemble: Ensemble, crystals: CrystalSet) -> Any:
 def test_run_directory_holds_the_contract_and_nothing_else(run: Run) -> None:
     assert sorted(p.name for p in run.path.iterdir()) == [
         *(".lock", "calibration.json", "domain.npz", "ensemble.json", "events.jsonl"),
-        *("latent_map.parquet", "member_curve.csv", "members", "members.parquet", "metrics.json"),
+        *("latent_map.parquet", "learned.parquet", "member_curve.csv", "members"),
+        *("members.parquet", "metrics.json"),
         *("predictions.parquet", "rejected.csv", "run.json", "split.parquet"),
     ]
     for number in range(MEMBERS):

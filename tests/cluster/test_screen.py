@@ -251,12 +251,13 @@ def test_ensemble_that_changed_meanwhile(study: Study, tmp_path: Path) -> None:
 
 def test_fingerprint_is_of_what_predicts(tmp_path: Path) -> None:
     folder = write_ensemble(tmp_path / "one", BULK, numbers=(0, 1))
+    (folder / "learned.parquet").touch()
     before = find_fingerprint(folder)
     (folder / "members/0000/outputs.npz").touch()
     (folder / "note.txt").touch()
     (folder / "run.json").write_text("{}", encoding="utf-8")
     assert find_fingerprint(folder) == before
-    for name in ("ensemble.json", "domain.npz", "members/0001/model.json"):
+    for name in ("ensemble.json", "domain.npz", "learned.parquet", "members/0001/model.json"):
         file = folder / name
         kept = file.read_bytes()
         file.write_bytes(kept + b" ")
@@ -301,7 +302,7 @@ def test_shard_whose_files_are_damaged_is_screened_again(study: Study, run: Run)
 def test_limit_of_rejected_rows(study: Study, run: Run) -> None:
     """The shards are kept: with another limit the run has only to be ranked."""
     path = study.folder / "strict"
-    with pytest.raises(DataError, match=r"1 of 46 .* --max-rejected 0: 1 not finite; mend them"):
+    with pytest.raises(DataError, match=r"1 of 46 .* --max-rejected 0: 1 not finite; fix them"):
         screen(study.request(max_rejected=0.0), path)
     assert not (path / "screening.csv").exists()
     assert resume_screen(path, max_rejected=0.5) == run.metrics

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.data.duplicate_candidates import DuplicateRules, near_pairs
-from raymat.data.duplicates import find_duplicates
+from raymat.data.duplicates import KnownCrystals, find_duplicates
 from raymat.data.readers import load_crystals
 from raymat.data.symmetry import crystal_system, find_symmetry, primitive_cell
 
@@ -155,3 +155,76 @@ def test_the_same_ids_of_two_real_sources(shared: Path) -> None:
     joined = [set(rows["material_id"]) for _, rows in table.groupby("group")]
     assert same
     assert sum(any(name in group for group in joined) for name in same) >= 0.95 * len(same)
+
+
+# --- one crystal among known ones ----------------------------------------------------------------
+
+
+def strained(crystal: Crystal, strain: float = 0.01) -> Crystal:
+    """Stretch along a and shear, which leaves nothing of a cubic symmetry."""
+    form = np.eye(3) + strain * np.array([[1.0, 0.5, 0.0], [0.0, -0.3, 0.4], [0.0, 0.0, 0.2]])
+    return Crystal(
+        crystal.material_id, crystal.lattice @ form, crystal.atomic_numbers, crystal.frac_coords
+    )
+
+
+def rattled(crystal: Crystal, rng: np.random.Generator, size: float = 0.02) -> Crystal:
+    """Move every atom by about `size` (Å)."""
+    shift = rng.normal(scale=size, size=crystal.frac_coords.shape) @ np.linalg.inv(crystal.lattice)
+    return Crystal(
+        crystal.material_id, crystal.lattice, crystal.atomic_numbers, crystal.frac_coords + shift
+    )
+
+
+@pytest.mark.parametrize("name", ["NaCl", "Si", "CsCl", "SrTiO3"])
+def test_a_known_crystal_is_found_under_any_name(name: str, tiny_crystals: CrystalSet) -> None:
+    rng = np.random.default_rng(1)
+    crystal = named(make_crystal(name), "elsewhere")
+    ways = [
+        crystal,
+        moved(crystal, rng),
+        supercell(crystal),
+        moved(supercell(crystal), rng),
+        primitive_cell(crystal),
+        named(make_crystal(name, 1.02), "stretched"),
+        strained(crystal),
+        moved(strained(crystal), rng),
+        rattled(crystal, rng),
+    ]
+    known = KnownCrystals(tiny_crystals)
+    found = known.contains(CrystalSet.from_crystals(ways))
+    assert found.tolist() == [True] * len(ways)
+
+
+def test_strangers_are_not_known_whatever_they_are_called(tiny_crystals: CrystalSet) -> None:
+    salt = make_crystal("NaCl")
+    others = CrystalSet.from_crystals(
+        [
+            named(make_crystal("CsCl"), "NaCl"),  # another composition under a known name
+            Crystal("NaCl", np.eye(3) * 3.3, np.array([11, 17], np.uint8),
+                    np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]])),  # the same in another structure
+            named(make_crystal("NaCl", 1.05), "NaCl"),  # 16 % more volume
+            Crystal("NaCl", salt.lattice, salt.atomic_numbers[::-1].copy(), salt.frac_coords),
+        ]
+    )  # fmt: skip
+    known = KnownCrystals(tiny_crystals.take(np.array([0])))
+    # Sodium and chlorine may change places in rock salt.
+    assert known.contains(others).tolist() == [False, False, False, True]
+    nobody = KnownCrystals(tiny_crystals.take(np.zeros(0, np.int64)))
+    assert not nobody.contains(others).any()
+
+
+@pytest.mark.data
+def test_lithium_candidates_that_the_elastic_set_holds(shared: Path) -> None:
+    """Both name their crystals in one way, so that ids tell what must be found."""
+    elastic, lithium = (
+        load_crystals(str(shared / "data" / f"{name}.parquet"), max_rejected=1.0).crystals
+        for name in ("elastic", "li_candidates")
+    )
+    rows = np.arange(0, len(lithium), 10)
+    some = lithium.take(rows)
+    found = KnownCrystals(elastic).contains(some)
+    by_id = np.isin(some.material_ids.astype(str), elastic.material_ids.astype(str))
+    assert by_id.sum() > 50
+    assert found[by_id].all()
+    assert found.sum() - by_id.sum() < 0.2 * by_id.sum()  # twins under another id

@@ -1,3 +1,4 @@
+import csv
 import json
 import pickle
 from pathlib import Path
@@ -9,7 +10,14 @@ import pytest
 
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import TooManyRejectedError, load_crystals
-from raymat.data.writers import atomic_file, write_crystals, write_rejected
+from raymat.data.writers import (
+    atomic_file,
+    read_own_csv,
+    write_crystals,
+    write_csv,
+    write_rejected,
+    writing_rejected,
+)
 from raymat.errors import DataError
 
 
@@ -83,3 +91,47 @@ def test_rejection_error_travels_between_processes() -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == "m"
     assert json.loads(copy.rejected.to_json()) == {"reason": {"0": "a"}}
+
+
+# --- CSV -----------------------------------------------------------------------------------------
+
+TEXTS = ["=1+1", "+a", "-b", "@SUM(A1)", "\tx", "mp-1", "-1.5", "NaN", "001", "'quoted"]
+
+
+def test_csv_has_no_formulas_and_reads_back_as_it_was(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "material_id": TEXTS,
+            "formula": [None, *["NaN"] * 9],
+            "=name": TEXTS[::-1],
+            "number": [-1.5, np.nan, np.inf, -np.inf, 0.1 + 0.2, 1e-300, 1, 2, 3, -4],
+            "flag": pd.array([True, None] * 5, dtype="boolean"),
+        }
+    )
+    path = tmp_path / "table.csv"
+    write_csv(table, path)
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["material_id", "formula", "'=name", "number", "flag"]
+    ids = [row[0] for row in rows]
+    assert ids == ["'=1+1", "'+a", "'-b", "'@SUM(A1)", "'\tx", "mp-1", "-1.5", *TEXTS[-3:]]
+    assert [float(row[3] or "nan") for row in rows][4:] == table["number"].tolist()[4:]
+    assert rows[0][3] == "-1.5"
+    found = read_own_csv(path)
+    assert list(found) == list(table)
+    assert found["material_id"].tolist() == TEXTS
+    assert found["=name"].tolist() == TEXTS[::-1]
+    assert found["formula"].tolist()[1:] == ["NaN"] * 9
+    assert pd.isna(found["formula"][0])
+    np.testing.assert_array_equal(found["number"], table["number"])
+    assert found["flag"].tolist()[0] is True
+    assert read_own_csv(path, usecols=["number"]).shape == (10, 1)
+
+
+def test_rejected_rows_are_no_formulas(tmp_path: Path) -> None:
+    reason = "=HYPERLINK(1)"
+    write_rejected(pd.DataFrame({"material_id": ["=1"], "reason": [reason]}), tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_text("utf-8") == f"material_id,reason\n'=1,'{reason}\n"
+    with writing_rejected(tmp_path / "s.csv") as add:
+        add(pd.DataFrame({"material_id": ["=1"], "reason": [reason]}))
+    assert (tmp_path / "s.csv").read_bytes() == (tmp_path / "r.csv").read_bytes()

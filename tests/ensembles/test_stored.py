@@ -3,15 +3,18 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_crystal
 from made_ensembles import Made, make_ensemble, write_sixty
 from safetensors.torch import load_file, save_file
 
+from raymat.data.crystals import Crystal, CrystalSet
 from raymat.ensembles.recalibration import StdScaling
 from raymat.ensembles.stored import (
     damaged_members,
@@ -91,6 +94,44 @@ def test_everything_comes_back(made: Made) -> None:
     assert ensemble.intervals.scores.tolist() == conformal["scores"]
     met = np.concatenate([made.rows("train"), made.rows("validation")])
     assert ensemble.learned_from == set(made.inputs.crystals.material_ids[met])
+    assert ensemble.learned is not None
+    assert set(ensemble.learned.crystals.material_ids) == ensemble.learned_from
+
+
+def test_crystals_that_it_learned_from_are_known_again(made: Made) -> None:
+    """By what they are: neither a new name nor a name that a stranger has too changes that."""
+    ensemble = load_ensemble(made.path)
+    crystals = made.inputs.crystals
+    met = np.sort(np.concatenate([made.rows("train"), made.rows("validation")]))
+    renamed = crystals.take(met)
+    renamed = replace(
+        renamed, material_ids=np.array([f"row-{row}" for row in range(len(met))], dtype=object)
+    )
+    assert ensemble.knows(renamed).all()
+    far = [make_crystal("NaCl", 1.4), make_crystal("Si", 0.7)]
+    ids = crystals.material_ids[met[:2]]
+    strangers = CrystalSet.from_crystals(
+        [
+            Crystal(str(name), c.lattice, c.atomic_numbers, c.frac_coords)
+            for name, c in zip(ids, far, strict=True)
+        ]
+    )
+    assert ensemble.knows(strangers).tolist() == [False, False]
+
+
+def test_an_ensemble_without_its_crystals_compares_ids_but_no_row_numbers(
+    made: Made, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(made.path, tmp_path / "copy")
+    (copy / "learned.parquet").unlink()
+    crystals = made.inputs.crystals.take(made.rows("train")[:3])
+    ids = np.array([crystals.material_ids[0], "elsewhere", "row-1"], dtype=object)
+    named = replace(crystals, material_ids=ids)
+    assert load_ensemble(copy).knows(named).tolist() == [True, False, pd.NA]
+    split = pd.read_parquet(copy / "split.parquet")
+    split["material_id"] = [f"row-{row}" for row in range(len(split))]
+    split.to_parquet(copy / "split.parquet")
+    assert load_ensemble(copy).knows(named).isna().all()
 
 
 def test_rows_that_nobody_used_were_not_learned_from(made: Made, tmp_path: Path) -> None:

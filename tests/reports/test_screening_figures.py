@@ -1,12 +1,14 @@
 """Pictures of a screening: what is drawn, from the figure itself."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredText
 from screening_run import as_dft, lithium_table, write_screening_run
 
@@ -19,7 +21,12 @@ from raymat.reports.screening_figures import (
     save_screening_figures,
     top_figure,
 )
-from raymat.reports.screening_results import ScreeningResults, read_results
+from raymat.reports.screening_results import (
+    FLAT_CURVE,
+    ScreeningResults,
+    read_results,
+    say_ranking,
+)
 from raymat.screening.lithium_interface import LITHIUM_SHEAR_GPA, stability_boundary
 
 VOLUMES = np.linspace(0.0, 0.9, 10)
@@ -203,6 +210,76 @@ def test_curve_is_drawn_where_there_is_one(table: pd.DataFrame, tmp_path: Path) 
     assert files == [
         *("top.png", "top.svg", "passes.png", "passes.svg"),
         *("probability_curve.png", "probability_curve.svg"),
+    ]
+
+
+# --- nothing to rank -----------------------------------------------------------------------------
+
+
+def counted(n: int, **ranking: int) -> dict[str, Any]:
+    """Give `metrics.json` of a screening whose only probability nobody passes."""
+    found = {"by": "p_pass", "first": 1, "distinct": n, "unknown": 0, **ranking}
+    return {"ranked": n, "passing": {"p_pass": 0}, "ranking": found}
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts if text.get_text()]
+
+
+def test_a_ranking_in_which_nothing_passes_says_so_and_has_no_bars(table: pd.DataFrame) -> None:
+    rows = generic(table).assign(p_pass=0.0, p_pass_lo=0.0, p_pass_hi=0.07, rank=1)
+    results = ScreeningResults(rows, 0, metrics=counted(400, first=400, distinct=1))
+    figure = top_figure(results)
+    assert figure.axes == []
+    (said,) = (text for text in texts(figure) if "passes" in text)
+    assert said.splitlines() == [
+        "No candidate passes: p_pass is 0 for all 400 ranked.",
+        "All 400 share rank 1 (equal p_pass): they are listed by id, not ranked.",
+    ]
+
+
+def test_wavelengths_still_rank_candidates_of_which_none_passes(table: pd.DataFrame) -> None:
+    metrics = {**counted(400), "passing": {"p_s_low": 0, "p_s_high": 0}}
+    figure = top_figure(ScreeningResults(table, 7, metrics=metrics))
+    (wavelengths,) = figure.axes
+    assert wavelengths.get_xlabel().startswith("critical wavelength")
+    assert "p_s_low and p_s_high are 0 for all 400 ranked" in texts(figure)[0]
+
+
+@pytest.mark.parametrize(
+    ("ranking", "expected"),
+    [
+        ({}, []),
+        ({"first": 40, "distinct": 9}, ["The first 40 share rank 1 (equal p_pass); they are ordered"
+         " by id."]),
+        ({"unknown": 12}, ["12 have no p_pass and come last."]),
+        ({"first": 400, "unknown": 400}, ["All 400 share rank 1 (none has a p_pass): they are"
+         " listed by id, not ranked."]),
+    ],
+)  # fmt: skip
+def test_what_a_ranking_does_not_tell(ranking: dict[str, int], expected: list[str]) -> None:
+    assert say_ranking({**counted(400, **ranking), "passing": {"p_pass": 3}}) == expected
+    assert say_ranking({"ranked": 400}) == []  # of an earlier raymat
+
+
+def test_a_single_candidate_shares_no_rank() -> None:
+    assert say_ranking({**counted(1), "passing": {"p_pass": 1}}) == []
+
+
+def test_a_curve_without_deviations_is_said(table: pd.DataFrame) -> None:
+    curve = probability_curve()
+    zero = curve.assign(**{c: 0.0 for c in curve if str(c).startswith("p_s")})
+    figure = probability_curve_figure(ScreeningResults(table, 7, zero))
+    assert figure.axes == []
+    assert FLAT_CURVE in texts(figure)
+
+
+def test_tied_candidates_are_read_by_their_place(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Not by their rank, which all of them may share."""
+    write_screening_run(tmp_path, table.assign(rank=1))
+    results = read_results(tmp_path, most=100)
+    assert results.table["material_id"].tolist() == [
+        table["material_id"][k] for k in sorted({*range(15), *range(0, 400, 4)})
     ]
 
 

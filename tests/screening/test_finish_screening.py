@@ -1,5 +1,6 @@
 """From shards to the run's files: one ranking, all reasons, and what more members bought."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from shards import N_MEMBERS, NO_ROWS, WIDE, candidates, predictions, shards
 from raymat.ensembles.curves import member_draws
 from raymat.errors import DataError, RunError
 from raymat.screening import member_curve as curve_module
+from raymat.screening import ranking as ranking_module
 from raymat.screening.finish import count_reasons, finish_screening, most_frequent
 from raymat.screening.shard import ScreenedShard
 from raymat.screening.shard_files import SHARD_ENDED, TABLE, StoredShards, shard_path, write_shard
@@ -62,7 +64,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]
 
 def test_ranking_is_that_of_all_shards_together(run: tuple[Path, dict[str, Any]]) -> None:
     table = pd.read_parquet(run[0] / "screening.parquet")
-    assert table["rank"].tolist() == list(range(1, len(table) + 1))
+    ranks = table["p_wide"].rank(method="min", ascending=False)  # equal ones share the first
+    assert table["rank"].tolist() == ranks.tolist()
+    assert table["rank"].duplicated().any()
     expected = table.sort_values(["p_wide", "material_id"], ascending=[False, True])
     assert table["material_id"].tolist() == expected["material_id"].tolist()
     in_csv = pd.read_csv(run[0] / "screening.csv")
@@ -92,7 +96,15 @@ def test_metrics_count_everybody(run: tuple[Path, dict[str, Any]]) -> None:
         "known": int((table["source"] == "dft").sum()),
         "outside_domain": int((~table["in_domain"]).sum()),
         "in_training": 0,  # these shards do not say
+        "training_unknown": 0,
         "filter_unknown": {"unstable": 0},
+        "passing": {name: int((table[name] > 0).sum()) for name in ("p_wide", "p_soft")},
+        "ranking": {
+            "by": "p_wide",
+            "first": int((table["p_wide"] == table["p_wide"].max()).sum()),
+            "distinct": table["p_wide"].nunique(),
+            "unknown": 0,
+        },
         "excluded": n_unstable + 1,
         "rejected": 1,
         "reasons": {"unstable": n_unstable, "not finite": 1},
@@ -110,7 +122,29 @@ def test_what_filters_and_members_do_not_know_is_counted(tmp_path: Path) -> None
         log_shard(run, 0, replace(shard, table=table))
         metrics = finish(run, 1)
     assert metrics["filter_unknown"] == {"unstable": 10}
-    assert metrics["in_training"] == int((learned & (table["source"] == "ensemble")).sum())
+    by_members = table["source"] == "ensemble"
+    assert metrics["in_training"] == int((learned & by_members).sum())
+    assert metrics["training_unknown"] == 0
+
+
+def test_ranks_are_shared_across_batches_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the batches are cut; candidates without a value share a rank, too."""
+    monkeypatch.setattr(ranking_module, "ROWS_AT_ONCE", 7)
+    with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
+        (shard,) = shards(N, N)
+        shares = np.repeat([0.75, 0.5, np.nan], [2, 10, len(shard.table) - 12])
+        table = shard.table.assign(p_wide=shares, in_training=pd.NA)
+        table = table.astype({"in_training": "boolean"})
+        log_shard(run, 0, replace(shard, table=table))
+        metrics = finish(run, 1)
+    ranks = pd.read_parquet(run.path / "screening.parquet")["rank"]
+    assert ranks.tolist() == [1] * 2 + [3] * 10 + [13] * (len(shares) - 12)
+    assert pd.read_csv(run.path / "screening.csv")["rank"].tolist() == ranks.tolist()
+    counted = {"by": "p_wide", "first": 2, "distinct": 3, "unknown": len(shares) - 12}
+    assert metrics["ranking"] == counted
+    assert metrics["training_unknown"] == int((table["source"] == "ensemble").sum())
 
 
 def test_criterion_without_a_probability_has_no_curve() -> None:
@@ -311,9 +345,31 @@ def test_too_many_rejected_rows(tmp_path: Path) -> None:
         with pytest.raises(
             DataError,
             match=r"^10 of 140 candidates cannot be used, more than --max-rejected 0\.05: 10 not"
-            r" finite; mend them and start a new run, or rank the others with `raymat resume"
+            r" finite; fix them and start a new run, or rank the others with `raymat resume"
             r" \S+ --max-rejected 0\.08`$",
         ):
             finish(run, 1)
         assert len(pd.read_csv(run.path / "rejected.csv")) == 10
         assert finish(run, 1, max_rejected=0.08)["rejected"] == 10
+
+
+def test_no_cell_of_a_screening_is_a_formula(tmp_path: Path) -> None:
+    """Whatever candidates and their columns are called; the Parquet holds the names as they are."""
+    with RunDirectory.create(tmp_path / "run", {"command": "screen"}) as run:
+        (shard,) = shards(N, N)
+        ids = "=cmd" + shard.table["material_id"]
+        own = replace(
+            shard,
+            table=shard.table.assign(material_id=ids, note="@x"),
+            excluded=shard.excluded.assign(reason="-reason"),
+            members=shard.members.assign(material_id="=cmd" + shard.members["material_id"]),
+        )
+        log_shard(run, 0, own)
+        finish(run, 1)
+    for name in ("screening", "excluded"):
+        with (run.path / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        text = [cell for cell in cells if not cell.replace(".", "").lstrip("-").isdigit()]
+        assert not any(cell.startswith(("=", "@", "-r")) for cell in text)
+        assert any(cell.startswith("'") for cell in text)
+    assert set(pd.read_parquet(run.path / "screening.parquet")["note"]) == {"@x"}

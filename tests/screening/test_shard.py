@@ -24,6 +24,7 @@ from made_screening import (
 )
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.duplicates import KnownCrystals
 from raymat.data.scaling import TargetScaling
 from raymat.data.shards import iter_shards
 from raymat.ensembles.stored import Ensemble, load_ensemble
@@ -351,6 +352,17 @@ def test_candidates_that_an_ensemble_learned_from(study: Study, crystals: Crysta
     one = screen(study, crystals, shear=taught["shear"]).table
     assert one["in_training"].sum() == 1
     assert screen(study, crystals).table["in_training"].isna().all()  # no split beside them
+    # A row number of one file says nothing of another file, and a crystal is known by its atoms.
+    numbers = np.array([f"row-{row}" for row in range(len(crystals))], dtype=object)
+    numbered = replace(crystals, material_ids=numbers)
+    assert screen(study, numbered, **taught).table["in_training"].isna().all()
+    first = KnownCrystals(crystals.take(np.array([0])))
+    knowing = replace(taught["shear"], learned=first)
+    alone = screen(study, numbered, bulk=knowing, shear=knowing).table.set_index("material_id")
+    expected = {f"row-{k}" for k in np.flatnonzero(first.contains(crystals))}
+    assert "row-0" in expected
+    assert set(alone.index[alone["in_training"]]) == expected & set(alone.index)
+    assert not alone["in_training"].isna().any()
 
 
 def test_elements_must_be_known_to_every_ensemble(study: Study, crystals: CrystalSet) -> None:

@@ -451,7 +451,7 @@ def test_live_with_a_server_that_refuses(tmp_path, monkeypatch):
                 time.sleep(0.5)
         assert live.finish() is None
     [warning] = warnings_of(path)
-    assert f"`raymat report {path} --wandb online` makes up for it" in warning
+    assert f"`raymat report {path} --wandb online --overwrite` uploads what is missing" in warning
     assert read_header(path)["status"] == "complete"
 
 

@@ -40,8 +40,19 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     plan = read_plan(path)
     assert plan.path == str(path)
     assert len(plan.cells()) == 2 * 2 * 2
-    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: neither a file nor a shipped comp"):
         read_plan(tmp_path / "none.yaml")
+
+
+def test_a_shipped_plan_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("quick", "quick.yaml"):
+        plan = read_plan(name)
+        assert [model.name for model in plan.models] == ["cgcnn", "soap_svr", "soap_mlp"]
+    with pytest.raises(ConfigError, match=r"quik: .* comparison plan; did you mean 'quick'\?"):
+        read_plan("quik")
 
 
 def test_a_plan_survives_json() -> None:

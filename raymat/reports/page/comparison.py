@@ -1,5 +1,6 @@
 """The page of a comparison: scores, what tuning gained, what models cost, and what failed."""
 
+import shlex
 from collections.abc import Iterator
 from functools import partial
 
@@ -100,7 +101,7 @@ def _failed(run: RunFiles) -> list[Section]:
     rows = pd.DataFrame(list(_errors(run).items()), columns=["cell", "error"])
     if rows.empty:
         return []
-    caption = f"`raymat resume {run.path}` tries them again."
+    caption = f"`raymat resume {shlex.quote(str(run.path))}` tries them again."
     return [Section("Failed cells", [Table("Cells that failed", rows, caption)])]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from raymat.data.writers import read_own_csv
 from raymat.errors import RunError, one_line
 from raymat.reading import LOG_BYTES, parse_object, read_bytes
 from raymat.reports.page.parts import Note
@@ -19,7 +20,7 @@ def whole_rows(run: RunFiles, name: str) -> tuple[pd.DataFrame, list[Note]]:
     """
     whole, rest = _cut(run, name)
     try:
-        table = pd.read_csv(io.StringIO(whole))
+        table = read_own_csv(io.StringIO(whole))
     except DAMAGE as cause:
         reason = one_line(cause)
         raise RunError(f"{run.path / name} cannot be read: {reason[:200]}") from cause

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from raymat.data.writers import read_own_csv
 from raymat.errors import RunError, one_line
 from raymat.reading import read_json, regular_file
 from raymat.tracking.events import Event, read_events
@@ -79,7 +80,7 @@ class RunFiles:
         try:
             if path.suffix == ".parquet":
                 return pd.read_parquet(regular_file(path), columns=columns)
-            return pd.read_csv(regular_file(path), usecols=columns)
+            return read_own_csv(path, usecols=columns)
         except FileNotFoundError as cause:
             raise RunError(f"{path} is not there") from cause
         except DAMAGE as cause:

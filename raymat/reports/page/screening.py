@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from raymat.ensembles import SHARED_ERRORS
+from raymat.errors import RunError
 from raymat.reports.page import charts
 from raymat.reports.page.failing_parts import parts_or_note
 from raymat.reports.page.parts import Chart, Note, Part, Section, Table
@@ -20,6 +21,7 @@ from raymat.reports.page.screening_charts import (
     passes_of,
 )
 from raymat.reports.page.stability import stability
+from raymat.reports.screening_results import all_are_tied, nothing_passes, say_ranking
 from raymat.screening.criterion_names import IN_DOMAIN, IN_TRAINING
 from raymat.screening.finish import SCREENING, count_reasons, most_frequent
 
@@ -40,6 +42,7 @@ _FATES = {
     "known": "ranked by known values instead of the members",
     "outside_domain": "ranked, outside the training domain",
     "in_training": "ranked, known to an ensemble from training or selection",
+    "training_unknown": "ranked, not known whether an ensemble learned from it",
 }
 
 
@@ -155,8 +158,11 @@ def _ranking(run: RunFiles, file: str) -> Iterator[Part]:
         return
     criterion = _asked(run)
     yield Note(SHARED_ERRORS)
-    yield from best_candidates(first)
-    yield from best_values(first, (criterion.get("rank") or {}).get("by"))
+    metrics = _metrics(run)
+    yield from (Note(sentence) for sentence in say_ranking(metrics))
+    if not all_are_tied(metrics):
+        yield from () if nothing_passes(metrics) else best_candidates(first)
+        yield from best_values(first, (criterion.get("rank") or {}).get("by"))
     n = len(run.table(file, columns=["rank"]))
     shown = [name for name in _columns(first, criterion) if not first[name].isna().all()]
     caption = (
@@ -164,6 +170,13 @@ def _ranking(run: RunFiles, file: str) -> Iterator[Part]:
         " and _hi: 95 % interval; ∞: without bound. The file has the candidates' other columns."
     )
     yield Table("Ranked candidates", _rounded(first[shown]), caption)
+
+
+def _metrics(run: RunFiles) -> dict[str, Any]:
+    try:
+        return run.json("metrics.json") if run.has("metrics.json") else {}
+    except RunError:  # the section on all candidates reports it
+        return {}
 
 
 def _columns(table: pd.DataFrame, criterion: dict[str, Any]) -> list[str]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from raymat.reports.drawing import AMBER, GREEN, ORANGE, SKY
 from raymat.reports.page import charts
 from raymat.reports.page.labels import colors, column_label, member_axis
-from raymat.reports.page.parts import Chart, Part
+from raymat.reports.page.parts import Chart, Note, Part
 from raymat.reports.page.run_files import RunFiles
-from raymat.reports.screening_results import TOP
+from raymat.reports.screening_results import FLAT_CURVE, TOP, curve_is_flat
 
 Floats = NDArray[np.float64]
 
@@ -231,6 +231,9 @@ def member_numbers(run: RunFiles) -> Iterator[Part]:
     curve = run.table("probability_curve.csv")
     passes = [c.removesuffix(_END) for c in map(str, curve) if c.endswith(_END)]
     if curve.empty or not passes:
+        return
+    if curve_is_flat(curve, passes):
+        yield Note(FLAT_CURVE)
         return
     labels = {name: column_label(name) for name in passes}
     palette = dict(zip(labels.values(), _COLORS * len(labels), strict=False))

@@ -78,10 +78,12 @@ def _some(table: pd.DataFrame) -> pd.DataFrame:
     if len(table) <= MOST_POINTS:
         return table
     is_told = table["p_s_high"] > 0
-    told = table[is_told].sort_values("rank").head(int(_SHARE * MOST_POINTS))
+    told = table[is_told].sort_values("rank", kind="stable").head(int(_SHARE * MOST_POINTS))
     others = table[~is_told]
     n_others = min(MOST_POINTS - len(told), len(others))
-    return pd.concat([told, others.sample(n_others, random_state=0)]).sort_values("rank")
+    return pd.concat([told, others.sample(n_others, random_state=0)]).sort_values(
+        "rank", kind="stable"
+    )
 
 
 def _diagram(table: pd.DataFrame) -> Chart:

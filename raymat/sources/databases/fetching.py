@@ -82,13 +82,15 @@ def fetch(
     out: Path,
     *,
     rejected_file: Path,
+    overwrite: bool = False,
     manners: Manners | None = None,
     listen: Listener = lambda _event: None,
 ) -> Joined:
     """Fetch structures and properties; go on where the same request stopped before.
 
     Writes `rejected_file` with every entry that is no usable crystal, then `out`. Until then the
-    pages lie in ``OUT.partial``, and stay there if anything fails.
+    pages lie in ``OUT.partial``, and stay there if anything fails. `out` may exist only if it is to
+    be overwritten, which it is when all pages are there.
 
     Raises:
         ConfigError: filter or properties cannot be asked for, or the partial folder is another
@@ -110,7 +112,8 @@ def fetch(
             open_materials_project(columns) as more,
             open_state(out, request.identity(columns)) as state,
         ):
-            if out.exists():  # perhaps only since the folder is ours: another process ended
+            # Perhaps only since the folder is ours: another process ended.
+            if out.exists() and not overwrite:
                 raise DataError(f"{out}: exists already; choose another place, or remove it")
             for path in (out, rejected_file):
                 remove_unfinished(path)

@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(run: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Run the command, which must fail, and give the one line that it says."""
     capsys.readouterr()
-    assert main.run(["report", str(run), "-o", str(out)]) == 2
+    assert main.run(["report", str(run), "-o", str(out), "--overwrite"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
@@ -74,12 +74,11 @@ def test_run_on_a_read_only_disk_is_shown(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("out", "words"),
     [
-        ("none/page.html", "the folder {}/none does not exist; make it"),
         ("folder", "is a folder; name a file, such as"),
-        ("text.txt/page.html", "the folder {}/text.txt is no folder; choose another place"),
-        ("text.txt", "is there and is no page; choose another name"),
-        ("run/run.json", "is there and is no page; choose another name"),
-        ("link.html", "is there and is no page; choose another name"),
+        ("text.txt/page.html", "text.txt: cannot be made (File exists); choose another --out"),
+        ("text.txt", "exists and is not a page of raymat; choose another name"),
+        ("run/run.json", "exists and is not a page of raymat; choose another name"),
+        ("link.html", "exists and is not a page of raymat; choose another name"),
         (f"{'x' * 250}.html", "cannot be written (File name too long)"),
     ],
 )
@@ -101,12 +100,20 @@ def test_no_place_for_a_page(
     assert {p: p.read_bytes() for p in sorted(Path().rglob("*")) if p.is_file()} == before
 
 
-def test_older_page_is_replaced(run: Path, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    for title in ("first", "second"):
-        assert main.run(["report", str(run), "-o", str(page), "--title", title]) == 0
+def test_older_page_is_replaced_if_that_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "new" / "page.html"
+    words = ["report", str(run), "-o", str(page)]
+    assert main.run([*words, "--title", "first"]) == 0
+    assert main.run([*words, "--title", "second"]) == 2
+    assert "page.html: exists already; choose another --out, or replace it with --overwrite" in (
+        capsys.readouterr().err
+    )
+    assert "<title>first</title>" in page.read_text("utf-8")
+    assert main.run([*words, "--title", "second", "--overwrite"]) == 0
     assert "<title>second</title>" in page.read_text("utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert [path.name for path in page.parent.iterdir()] == ["page.html"]
 
 
 def test_figure_that_is_a_link_is_not_shown(

@@ -148,6 +148,24 @@ def test_best_candidates_with_their_intervals(finished: Path, table: pd.DataFram
     assert (waves.rows["low"] >= 0).all()
 
 
+def test_a_ranking_in_which_nothing_passes_says_so(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    metrics["passing"] = {"p_s_low": 0, "p_s_high": 0}
+    metrics["ranking"] = {"by": "lambda_crit_nm", "first": 1, "distinct": 400, "unknown": 0}
+    write(run / "metrics.json", metrics)
+    said = "No candidate passes: p_s_low and p_s_high are 0 for all 400 ranked."
+    assert said in notes(run)
+    assert "Best candidates" not in titles(run)
+    assert "Best candidates: mean critical wavelength" in titles(run)
+    metrics["ranking"] |= {"first": 400, "distinct": 1}
+    write(run / "metrics.json", metrics)
+    assert "All 400 share rank 1 (equal lambda_crit_nm): they are listed by id, not ranked." in (
+        notes(run)
+    )
+    assert not any(title.startswith("Best candidates") for title in titles(run))
+    assert "Ranked candidates" in titles(run)
+
+
 def test_stability_diagram_has_every_candidate(finished: Path, table: pd.DataFrame) -> None:
     rows = part(finished, "Stability diagram").rows
     assert rows["ratio"].to_numpy() == pytest.approx(table["shear_gpa"] / LITHIUM_SHEAR_GPA)

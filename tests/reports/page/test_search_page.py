@@ -166,7 +166,6 @@ def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["nowhere"], "nowhere: not a run directory"),
         (["run", "-o", "."], "is a folder; name a file"),
         (["run", "./run/"], "run: the run is named twice"),
-        (["run", "-o", "none/page.html"], "does not exist; make it"),
         ([], "missing argument 'RUN...'"),
     ],
 )
