@@ -36,7 +36,7 @@ _AUTH_MODES = ("token", "disabled")
 _PREFIX = "ray-"
 _OF_RAY = "/ray-12345678/r/session_2026-01-01_00-00-00_123456_4194304/sockets/plasma_store"
 _LONGEST_FOLDER = 107 - len(_OF_RAY)
-_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  made private by mkdtemp
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _private_folder() -> Iterator[Path]:
     asked = os.environ.get("RAY_TMPDIR")
     problem = "no folder for temporary files has a path that is short enough"
     for named in [asked] if asked else [tempfile.gettempdir(), *_SHORT_FOLDERS]:
-        base = os.path.abspath(named)
+        base = str(Path(named).absolute())
         if len(os.fsencode(base)) > _LONGEST_FOLDER:
             continue
         try:

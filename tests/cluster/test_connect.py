@@ -20,8 +20,8 @@ from spaces import small_space, write_space
 
 from raymat.cluster import connect, probe
 from raymat.cluster.connect import cluster_cpus, cluster_gpus, ray_session
-from raymat.cluster.resources import trial_resources
 from raymat.cluster.doctor import examine
+from raymat.cluster.resources import trial_resources
 from raymat.data.splits import SplitConfig
 from raymat.errors import ClusterError, ConfigError, RunError
 from raymat.tracking.known_addresses import check_address, remember_address
