@@ -74,9 +74,6 @@ class TooManyRejectedError(DataError):
         super().__init__(message)
         self.rejected = rejected
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_rejected, (str(self), self.rejected)
-
 
 def load_crystals(
     source: str, *, target: str | None = None, max_rejected: float = MAX_REJECTED
@@ -251,7 +248,3 @@ def _hash_arrays(raw: RawCrystals) -> str:
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(raw.properties.to_csv(index=False).encode())
     return digest.hexdigest()
-
-
-def _rebuild_rejected(message: str, rejected: pd.DataFrame) -> TooManyRejectedError:
-    return TooManyRejectedError(message, rejected=rejected)
