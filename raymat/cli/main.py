@@ -4,6 +4,7 @@ A subcommand's file is imported only when it is asked for, so ``raymat --help`` 
 """
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -113,6 +114,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if output.lost is not None and code == DONE:
             _say(f"error: standard output cannot be written ({output.lost.strerror})")
             code = FAILED
+    connect = sys.modules.get("raymat.cluster.connect")
+    if connect is not None and connect.LOST.is_set():
+        os._exit(code)  # all is written; Ray's part of Python's exit would hang or crash
     sys.exit(code)
 
 
