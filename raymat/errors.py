@@ -9,7 +9,14 @@ from difflib import get_close_matches
 
 
 class RaymatError(Exception):
-    """Root of every error that raymat raises on purpose."""
+    """Root of every error that raymat raises on purpose.
+
+    All of them travel between processes with their attributes: pickling needs no arguments of
+    `__init__` but those that `Exception` keeps.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args), self.__dict__
 
 
 class ConfigError(RaymatError, ValueError):
@@ -39,9 +46,6 @@ class DivergedError(RaymatError, ArithmeticError):
         super().__init__(message)
         self.epoch = epoch
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_diverged, (str(self), self.epoch)
-
 
 class ModelFileError(RaymatError, ValueError):
     """A stored model that cannot be loaded."""
@@ -55,8 +59,8 @@ class ClusterError(RaymatError, RuntimeError):
     """Ray could not be reached or cannot place the work."""
 
 
-def _rebuild_diverged(message: str, epoch: int) -> DivergedError:
-    return DivergedError(message, epoch=epoch)
+def _rebuild(kind: type[RaymatError], args: tuple[object, ...]) -> RaymatError:
+    return kind.__new__(kind, *args)  # which sets `args`; pickle sets the attributes then
 
 
 def one_line(error: BaseException) -> str:

@@ -125,9 +125,9 @@ def show_comparison(plan: "ComparisonPlan", run: Path, *, command: str) -> None:
 
 
 def _print_scores(table: "pd.DataFrame") -> None:
-    from rich.console import Console
+    from raymat.cli.terminal import Terminal
 
-    console = Console(highlight=False)
+    console = Terminal()
     for scores in score_tables(table):
         console.print(scores)
 

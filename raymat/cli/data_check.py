@@ -112,11 +112,9 @@ def _reason_table(found: "Survey") -> "Table":
 
 
 def _row_table(found: "Survey") -> "Table":
-    from rich.markup import escape
-
     n, shown = found.source.n_rejected, len(found.first)
     title = "All of them" if n <= shown else f"The first {shown} of {n:,}"
     table = new_table(title, "Crystal", "Reason")
     for row in found.first.itertuples():
-        table.add_row(escape(str(row.material_id)), escape(str(row.reason)))
+        table.add_row(str(row.material_id), str(row.reason))
     return table

@@ -126,8 +126,6 @@ def _say(found: "Duplicates", target: str | None) -> None:
 
 
 def _group_table(found: "Duplicates", target: str | None) -> "Table":
-    from rich.markup import escape
-
     n = len(found.groups)
     title = "The groups" if n <= _SHOWN_GROUPS else f"The {_SHOWN_GROUPS} largest of {n:,} groups"
     spread = [] if target is None else [f"range of {target}"]
@@ -142,7 +140,7 @@ def _group_table(found: "Duplicates", target: str | None) -> "Table":
             names = [f"{name} ({stem})" for name, stem in zip(names, stems, strict=True)]
         cells = [] if target is None else [_range_text(float(first["target_range"]))]
         group = str(first["spacegroup_number"])
-        table.add_row(str(number), str(first["formula"]), group, *cells, escape("  ".join(names)))
+        table.add_row(str(number), str(first["formula"]), group, *cells, "  ".join(names))
     return table
 
 

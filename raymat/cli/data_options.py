@@ -44,9 +44,9 @@ def say_source(source: "DataSource", *, of: str = "") -> str:
 
 def show(*tables: "Table") -> None:
     """Print tables."""
-    from rich.console import Console
+    from raymat.cli.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     for table in tables:
         console.print(table)
 
@@ -54,10 +54,11 @@ def show(*tables: "Table") -> None:
 @contextmanager
 def progress() -> "Iterator[Callable[[str, int, int], None]]":
     """Give a function that shows how much of what is done; on a terminal only."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as shown:
+    from raymat.cli.terminal import Terminal
+
+    with Progress(console=Terminal(stderr=True), transient=True) as shown:
         tasks = {}
 
         def tell(what: str, done: int, total: int) -> None:

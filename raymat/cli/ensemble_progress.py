@@ -120,10 +120,11 @@ class EnsembleProgress(LiveProgress):
 
     def _take_member_failed(self, event: "Event") -> None:
         self.running.pop(event["member"], None)
-        again = event["attempt"] == 0
+        again = event.get("again", event["attempt"] == 0)
         self.retried += again
         self.failed += not again
-        then = "; it is tried again with another seed" if again else "; it is left out"
+        seed = "the same seed" if event.get("died") else "another seed"
+        then = f"; it is tried again with {seed}" if again else "; it is left out"
         self.say(f"member {event['member']} failed: {event['error']}{then}", style="red")
 
     def _take_calibrating(self, event: "Event") -> None:

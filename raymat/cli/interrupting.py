@@ -14,11 +14,19 @@ INTERRUPTED = 130  # exit code, as shells give it after Ctrl-C
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # of a scheduler; of a terminal that is closed
 
 
-def obey_signals() -> None:
-    """Let SIGTERM and SIGHUP end the process as Ctrl-C does; one that is ignored stays so."""
-    for number in ENDINGS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+@contextmanager
+def obeying_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does; one that is ignored stays so."""
+    before = {number: signal.getsignal(number) for number in ENDINGS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, handler)
 
 
 def leave_in_peace() -> None:
@@ -39,18 +47,13 @@ def interruptible(farewell: Callable[[], str]) -> Iterator[None]:
     Raises:
         typer.Exit: it was interrupted.
     """
-    before = {number: signal.getsignal(number) for number in ENDINGS}
-    obey_signals()
     try:
-        yield
+        with obeying_signals():
+            yield
     except KeyboardInterrupt:
         leave_in_peace()
-        before = {n: signal.SIG_DFL if h is _interrupt else h for n, h in before.items()}
         sys.stderr.write(f"{farewell()}\n")
         raise typer.Exit(INTERRUPTED) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:

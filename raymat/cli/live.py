@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raymat.cli.terminal import Terminal
+
 if TYPE_CHECKING:
     from raymat.tracking.events import Event
 
@@ -33,7 +35,7 @@ class LiveProgress(ABC):
     """
 
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
-        self.quiet, self.console = quiet, console or Console(stderr=True)
+        self.quiet, self.console = quiet, console or Terminal(stderr=True)
         self.has_begun = False
         self.phase = "starting"
         self.total = 0  # 0 while it is not known what there is to do

@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import raymat
-from raymat.cli.interrupting import leave_in_peace, obey_signals
+from raymat.cli.interrupting import leave_in_peace, obeying_signals
+from raymat.cli.streams import plain_streams
 from raymat.errors import DivergedError, RaymatError, did_you_mean, one_line
 from raymat.text import plain, quoted
 
@@ -135,10 +136,16 @@ def root(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    obey_signals()
     is_debug = "--debug" in arguments  # known to the commands for their help; acted on here
-    code = run([a for a in arguments if a != "--debug"], is_debug=is_debug)
-    _flush()
+    with obeying_signals(), plain_streams() as (output, _):
+        code = run([a for a in arguments if a != "--debug"], is_debug=is_debug)
+        output.flush()
+        if output.lost is not None and code == DONE:
+            _say(f"error: standard output cannot be written ({output.lost.strerror})")
+            code = FAILED
+    connect = sys.modules.get("raymat.cluster.connect")
+    if connect is not None and connect.LOST.is_set():
+        os._exit(code)  # all is written; Ray's part of Python's exit would hang or crash
     sys.exit(code)
 
 
@@ -213,10 +220,3 @@ def _plain(message: str) -> str:
 
 def _say(line: str) -> None:
     sys.stderr.write(f"{plain(line, at_most=_LINE)}\n")
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -212,8 +212,9 @@ def _refuse_lost(table: "pd.DataFrame", folder: Path) -> None:
 
 def _show_head(model: "Predictor", table: "pd.DataFrame") -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from raymat.cli.terminal import Terminal
 
     kind = say_class_1(model) if model.task == "classification" else model.unit
     shown = Table(box=box.SIMPLE)
@@ -227,7 +228,7 @@ def _show_head(model: "Predictor", table: "pd.DataFrame") -> None:
     hidden = len(table) - _SHOWN_ROWS
     if hidden > 0:
         shown.caption = f"and {hidden:,} more rows"
-    Console(highlight=False).print(shown)
+    Terminal().print(shown)
 
 
 def say_class_1(model: "Predictor") -> str:

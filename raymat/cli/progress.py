@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +24,7 @@ from raymat.cli.progress_text import (
     say_time,
 )
 from raymat.cli.run_state import RunState
+from raymat.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from raymat.tracking.events import Event
@@ -46,7 +46,7 @@ class RunProgress:
 
     def __init__(self, what: str, *, quiet: bool = False, console: Console | None = None) -> None:
         self.what, self.quiet = what, quiet
-        self.console = console or Console(stderr=True)
+        self.console = console or Terminal(stderr=True)
         self.state = RunState()
         self.has_begun = False
         self._live: Live | None = None
@@ -130,7 +130,7 @@ def _trial_table(state: RunState, now: float) -> Table:
     unit = state.data.get("unit", "")
     score = f"validation {state.score_name}" + (f" ({unit})" if unit else "")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("trial", "epoch", escape(score), "best", "in epoch", "time"):
+    for column in ("trial", "epoch", score, "best", "in epoch", "time"):
         table.add_column(column, justify="right")
     for number in state.running[:MAX_SHOWN_TRIALS]:
         trial = state.trials[number]

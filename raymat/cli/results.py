@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from raymat.cli.terminal import Terminal
 from raymat.errors import RunError, one_line
 from raymat.reading import read_json
 from raymat.tracking.events import read_events
@@ -180,8 +181,8 @@ def interval(ends: list[float] | None) -> str:
 def console_for_results() -> Console:
     """Give standard output; a table in a file keeps its shape."""
     # Piped into a file, tables keep their shape instead of wrapping at 80 columns.
-    console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, width=140)
+    console = Terminal(soft_wrap=True)
+    return console if console.is_terminal else Terminal(width=140)
 
 
 def print_leakage(console: Console, metrics: Metrics) -> None:
@@ -197,4 +198,4 @@ def _print_files(console: Console, run: Path, next_steps: list[str]) -> None:
     found = [name for name in _SHOWN_FILES if (run / name).exists()]
     console.print(f"\nfiles:            {run}/ ({', '.join(found)})")
     for line in next_steps:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)

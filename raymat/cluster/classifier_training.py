@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raymat.cluster.explain_tasks import TRIALS, train_coarse_task
 from raymat.cluster.member import TrainedMember, epochs_done, train_member
 from raymat.cluster.resources import Room
-from raymat.cluster.tasks import result_of, start_task, wait_for_some
+from raymat.cluster.tasks import ProcessDiedError, result_of, start_task, wait_for_some
 from raymat.ensembles.members import MemberPlan, member_seed
 from raymat.errors import DivergedError, RaymatError, RunError
 from raymat.explain.coarse_classifier import CoarseConfig
@@ -146,11 +146,17 @@ class ClassifierTraining:
         try:
             ended: TrainedMember | FitResult = result_of(task, self.run)
         except RaymatError as error:
-            # Only chance differs with the seed; what is wrong with the data stays wrong.
-            seed = "; try another --seed" if isinstance(error, DivergedError) else ""
+            advice = (
+                ""  # only chance differs with the seed; what is wrong with the data stays wrong
+            )
+            if isinstance(error, ProcessDiedError):
+                advice = "; `raymat resume` tries it again"
+            elif isinstance(error, DivergedError):
+                advice = "; try another --seed"
+            if name == FULL and not isinstance(error, ProcessDiedError):
+                advice += ", or leave it out with --no-full"
             raise RunError(
-                f"the classifier {name} could not be trained: {error}{seed}"
-                + (", or leave it out with --no-full" if name == FULL else "")
+                f"the classifier {name} could not be trained: {error}{advice}"
             ) from error
         result = ended.result if isinstance(ended, TrainedMember) else ended
         self._store(name, result)

@@ -1,5 +1,7 @@
 """A Ray to work with: a local one, started and stopped, or a cluster that is there already."""
 
+import _thread
+import atexit
 import logging
 import os
 import re
@@ -9,13 +11,15 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import ray_constants
 from ray._private import utils as ray_utils
+from ray._private import worker as ray_worker
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -30,6 +34,10 @@ from raymat.tracking.known_addresses import remember_address
 _ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.-]+|\[[\da-fA-F:]+\]):(?P<port>\d{1,5})")
 KEEPALIVE_MS = "30000"
 _MAX_PORT = 65_535
+LOST = threading.Event()
+"""Set once the raylet of a local Ray has died: its part of Python's exit hangs or crashes then."""
+LOOK_EVERY_S = 0.25  # at the raylet
+_WAKE = signal.SIGURG  # which does nothing by itself, and is never really sent
 CONNECT_S = 30.0  # after a server has answered
 _AUTH_MODES = ("token", "disabled")
 # A socket's path has at most 107 bytes; Ray adds to that of its folder, at most:
@@ -70,8 +78,70 @@ def ray_session(address: str | None) -> Iterator[None]:
             if isinstance(cause, RaymatError):
                 raise
             raise _cannot_start(address, cause) from cause
-        at_the_end.callback(ray.shutdown)
+        if address is None:
+            at_the_end.enter_context(_watched_raylet())
+        else:
+            at_the_end.callback(ray.shutdown)
         yield
+
+
+@contextmanager
+def _watched_raylet() -> Iterator[None]:
+    """Stop the local Ray at the end; raise a `ClusterError` as soon as its raylet has died.
+
+    Ray's own answer would be to end this process, some seconds later or at the next call, so that
+    the run could not record how it ended. Nothing is asked of a Ray without a raylet any more.
+    """
+    node: Any = ray_worker._global_node  # Ray has no public name for it
+    raylet = node.all_processes["raylet"][0].process
+    is_over, has_died = threading.Event(), threading.Event()
+
+    def wake(_signum: int, _frame: object) -> None:
+        # A signal to all processes has also interrupted this one, which is on its way out then.
+        if not is_over.is_set() and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            has_died.set()
+            raise KeyboardInterrupt  # as Ctrl-C: no `except Exception` of Ray's may take it
+
+    try:
+        with _waking_when_ended(raylet, is_over, wake):
+            yield
+    except KeyboardInterrupt as cause:
+        if not has_died.is_set():
+            raise
+        raise ClusterError(
+            "Ray on this machine has ended (its raylet died, or was killed, such as for lack of"
+            " memory); `raymat resume` continues the run"
+        ) from cause
+    finally:
+        if raylet.poll() is None:
+            ray.shutdown()
+        else:  # the other servers end with this process
+            LOST.set()
+            atexit.unregister(ray_worker.shutdown)
+
+
+@contextmanager
+def _waking_when_ended(
+    process: Any, is_over: threading.Event, wake: Callable[[int, object], None]
+) -> Iterator[None]:
+    """Call `wake` in the main thread once a process has ended, unless `is_over` by then."""
+
+    def watch() -> None:
+        while not is_over.wait(LOOK_EVERY_S):
+            if process.poll() is not None:
+                _thread.interrupt_main(_WAKE)
+                return
+
+    if threading.current_thread() is not threading.main_thread():  # which alone can be woken
+        yield
+        return
+    before = signal.signal(_WAKE, wake)
+    threading.Thread(target=watch, name="watching the raylet", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        signal.signal(_WAKE, before)
 
 
 def _start(folder: Path) -> None:
@@ -79,6 +149,9 @@ def _start(folder: Path) -> None:
     # Ray replaces 127.0.0.1 by an address that other machines reach, unless it takes this one for
     # a machine that cannot be part of a cluster; its servers then listen on the loopback interface.
     before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    # A signal to all processes is this one's to obey: a raylet that ends with it would take it
+    # along before it has recorded anything. Its servers inherit the mask and leave when told to.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     try:
         with _own_signal_handlers():
             ray.init(
@@ -89,6 +162,7 @@ def _start(folder: Path) -> None:
                 _temp_dir=str(folder),
             )
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 

@@ -11,7 +11,7 @@ from ray.exceptions import RayTaskError
 from raymat.cluster.member import TrainedMember, epochs_done, train_member
 from raymat.cluster.resources import Room
 from raymat.cluster.tasks import ProcessDiedError, result_of, start_task, wait_for_some
-from raymat.ensembles.members import MAX_ATTEMPTS, MemberPlan, plan_member
+from raymat.ensembles.members import MemberPlan, plan_member
 from raymat.ensembles.record import (
     MEMBER_ENDED,
     MEMBER_FAILED,
@@ -60,7 +60,8 @@ class MemberTraining:
     def train(self, record: EnsembleRecord, data: FitData, *, at_once: int | None) -> None:
         """Train every member that the record lacks, and take it into the record.
 
-        A member that fails is tried once more with other rows and weights; both is logged.
+        A member that fails is tried once more with other rows and weights, or with the same ones if
+        its process or host died; all of it is logged.
 
         Args:
             record: of the members so far.
@@ -129,10 +130,18 @@ class MemberTraining:
         except (DivergedError, ProcessDiedError, RayTaskError) as error:
             attempt = {"attempt": plan.attempt, "seed": plan.seed}
             reason = self._reason(plan, error)
-            how = {"error": reason, "diverged": isinstance(error, DivergedError)}
-            self._log(record, MEMBER_FAILED, member=plan.number, **attempt, **how)
-            again = plan.attempt + 1 < MAX_ATTEMPTS
-            return self._plan(plan.number, plan.attempt + 1) if again else None
+            is_own = not isinstance(error, ProcessDiedError)
+            how = {
+                "error": reason,
+                "diverged": isinstance(error, DivergedError),
+                "died": not is_own,
+            }
+            failure = {"member": plan.number, **attempt, **how}
+            record.take({"event": MEMBER_FAILED, **failure})
+            next_attempt = dict(record.missing()).get(plan.number)  # none if it is given up
+            again = next_attempt is not None
+            self.run.emit(MEMBER_FAILED, durable=True, **failure, again=again)
+            return None if next_attempt is None else self._plan(plan.number, next_attempt)
         store_member(self._describe(plan, trained), trained.result, plan.number, self.run)
         self._log(record, MEMBER_ENDED, member=plan.number, row=trained.row)
         shutil.rmtree(self._folder(plan), ignore_errors=True)

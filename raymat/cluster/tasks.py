@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from raymat.cluster.resources import Room
 from raymat.cluster.sick_nodes import leave_out_sick_nodes
@@ -13,7 +13,7 @@ from raymat.tracking.run_directory import RunDirectory
 
 
 class ProcessDiedError(RunError):
-    """The process or host of a task died again and again, such as for want of memory."""
+    """The process of a task died again and again, or its host died, with whatever it would do."""
 
 
 LOOK_EVERY_S = 2.0  # at what runs, while nothing ends
@@ -72,7 +72,7 @@ def result_of(task: Any, run: RunDirectory | None = None) -> Any:
         run: whose log hears of such a host.
 
     Raises:
-        ProcessDiedError: its process or host died again and again.
+        ProcessDiedError: its process died again and again, or its host died.
     """
     start = _started.pop(task, None)
     try:
@@ -84,7 +84,12 @@ def result_of(task: Any, run: RunDirectory | None = None) -> Any:
     except RayError as error:
         if start is not None and leave_out_sick_nodes(run):
             return result_of(_start(start), run)
-        reason = one_line(error).split(". ")[0]
-        raise ProcessDiedError(
-            f"a process of the run died {RETRIES + 1} times: {reason}"
-        ) from error
+        raise ProcessDiedError(_say_death(error)) from error
+
+
+def _say_death(error: RayError) -> str:
+    """Say what died: Ray reports a process that died each time it was started, or a lost host."""
+    reason = one_line(error).split(". ")[0]
+    if isinstance(error, WorkerCrashedError | OutOfMemoryError):
+        return f"a process of the run died {RETRIES + 1} times: {reason}"
+    return f"a host of the run, or a process on it, was lost: {reason}"

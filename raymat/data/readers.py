@@ -41,9 +41,6 @@ class TooManyRejectedError(DataError):
         super().__init__(message)
         self.rejected = rejected
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_rejected, (str(self), self.rejected)
-
 
 def load_crystals(
     source: str, *, target: str | None = None, max_rejected: float = MAX_REJECTED
@@ -150,7 +147,3 @@ def rejection_letter(
     limit = f"more than --max-rejected {max_rejected:g}"
     advice = listed or f"`raymat data check {shlex.quote(source)}` lists them"
     return f"{source}: {counted} ({limit}): {why}; {advice}; fix them, or raise --max-rejected"
-
-
-def _rebuild_rejected(message: str, rejected: pd.DataFrame) -> TooManyRejectedError:
-    return TooManyRejectedError(message, rejected=rejected)

@@ -23,7 +23,8 @@ class EnsembleRecord:
     Attributes:
         n_planned: members asked for.
         ended: member -> what is known of it at its end.
-        failures: member -> the failed attempts, each with its seed and error.
+        failures: member -> the failed attempts, each with its seed and error; `died` are those
+            whose process or host died, which is no fault of the configuration or the seed.
     """
 
     n_planned: int
@@ -45,9 +46,10 @@ class EnsembleRecord:
             self.ended[event["member"]] = event["row"]
         if event["event"] == MEMBER_FAILED:
             known = self.failures.setdefault(event["member"], [])
-            if event["attempt"] == len(known):  # an attempt may be logged again after a resume
+            if event["attempt"] == _n_own(known):  # an attempt may be logged again after a resume
                 attempt = {"seed": event["seed"], "error": event["error"]}
-                known.append({**attempt, "diverged": event.get("diverged", True)})
+                kind = {key: event.get(key, key == "diverged") for key in ("diverged", "died")}
+                known.append({**attempt, **kind})
 
     @property
     def given_up(self) -> list[int]:
@@ -55,7 +57,8 @@ class EnsembleRecord:
         return sorted(
             member
             for member, failed in self.failures.items()
-            if len(failed) >= MAX_ATTEMPTS and member not in self.ended
+            if max(_n_own(failed), len(failed) - _n_own(failed)) >= MAX_ATTEMPTS
+            and member not in self.ended
         )
 
     def forgive(self) -> list[int]:
@@ -78,10 +81,13 @@ class EnsembleRecord:
         return sum(1 for failed in self.failures.values() if failed)
 
     def missing(self) -> list[tuple[int, int]]:
-        """Give (member, next attempt) of those that are neither trained nor given up."""
+        """Give (member, next attempt) of those that are neither trained nor given up.
+
+        An attempt whose process or host died is made again, with the same rows and seed.
+        """
         given_up = set(self.given_up)
         return [
-            (member, len(self.failures.get(member, [])))
+            (member, _n_own(self.failures.get(member, [])))
             for member in range(self.n_planned)
             if member not in self.ended and member not in given_up
         ]
@@ -107,3 +113,8 @@ class EnsembleRecord:
             "attempts": len(failed),
             "error": error,
         }
+
+
+def _n_own(failed: list[dict[str, Any]]) -> int:
+    """Count the failed attempts that were the member's own fault."""
+    return sum(1 for attempt in failed if not attempt["died"])

@@ -1,6 +1,8 @@
 """Ensembles on one real local Ray: who learns from what, who fails, and what comes of it."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -27,7 +29,7 @@ from tiny_ensembles import (
 )
 
 from raymat.cluster import ensemble as ensemble_module
-from raymat.cluster import member_training
+from raymat.cluster import member_training, tasks
 from raymat.cluster.connect import ray_session
 from raymat.cluster.ensemble import (
     EnsembleRequest,
@@ -36,6 +38,7 @@ from raymat.cluster.ensemble import (
     ensemble,
     resume_ensemble,
 )
+from raymat.cluster.member import TrainedMember, train_member
 from raymat.data.crystals import CrystalSet
 from raymat.data.readers import load_crystals
 from raymat.data.splits import read_split
@@ -292,6 +295,29 @@ def troubled(folder: Path) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(member_training, "plan_member", plan)
         return run_ensemble(folder / "troubled", GOOD, BAD)
+
+
+def test_member_whose_process_is_killed_keeps_its_seed(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not its configuration's fault: what comes of it is what would have come."""
+
+    def dies_once(plan: MemberPlan, *args: Any, **values: Any) -> TrainedMember:
+        if not (tmp_path / plan.name).exists():
+            (tmp_path / plan.name).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_member(plan, *args, **values)
+
+    monkeypatch.setattr(tasks, "RETRIES", 0)  # else Ray itself would start it again
+    monkeypatch.setattr(member_training, "train_member", dies_once)
+    again = run_ensemble(folder / "killed", concurrency=2)
+    failures = of_kind(again.events, "member_failed")
+    assert sorted(event["member"] for event in failures) == list(range(MEMBERS))
+    assert {(e["attempt"], e["died"], e["again"]) for e in failures} == {(0, True, True)}
+    assert all(event["error"].startswith("a process of the run died") for event in failures)
+    assert set(again.members["status"]) == {"complete"}
+    assert list(again.members["seed"]) == list(run.members["seed"])
+    assert list(again.members["val_mae"]) == list(run.members["val_mae"])
 
 
 def test_diverging_member_is_tried_again_with_another_seed(run: Run, troubled: Run) -> None:

@@ -76,6 +76,16 @@ def test_only_who_diverged_stays_given_up() -> None:
     assert found.missing() == [(1, 0), (2, 1)]
 
 
+def test_who_lost_its_host_keeps_its_seed() -> None:
+    died = {"error": "a host of the run was lost", "diverged": False, "died": True}
+    found = record(failed(1, 0) | died, failed(2, 0) | died, failed(2, 0), failed(3, 0) | died)
+    assert found.missing() == [(0, 0), (1, 0), (2, 1), (3, 0)]
+    found.take(failed(3, 0) | died)  # twice: given up for this session
+    assert found.given_up == [3]
+    assert found.forgive() == [3]
+    assert found.missing()[-1] == (3, 0)
+
+
 def test_table_has_every_member_that_was_trained_or_given_up() -> None:
     log = (ended(2, val_score=0.5), failed(1, 0, "first"), failed(1, 1, "second"), ended(0))
     table = record(*log).table("val_mae")

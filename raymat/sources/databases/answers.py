@@ -27,9 +27,6 @@ class RefusedError(DataError):
         super().__init__(message)
         self.status = status
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_refused, (str(self), self.status)
-
 
 class TemporaryError(Exception):
     """A failure that a repetition may mend; `retry_after` is the server's wish, s."""
@@ -168,7 +165,3 @@ def parse_json(body: bytes, url: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{host_of(url)}: the answer is no JSON object, so no OPTIMADE server")
     return found
-
-
-def _rebuild_refused(message: str, status: int) -> RefusedError:
-    return RefusedError(message, status=status)
