@@ -120,16 +120,29 @@ def show_comparison(plan: "ComparisonPlan", run: Path, *, command: str) -> None:
     except (RaymatError, OSError) as error:
         sys.stderr.write(f"warning: no report ({' '.join(str(error).split())})\n")
         return
-    _print_scores(table)
+    _print_scores(table, run)
     typer.echo(f"written: {', '.join(['comparison.csv', *written])} in {run}")
 
 
+<<<<<<< ours
 def _print_scores(table: "pd.DataFrame") -> None:
     from raymat.cli.terminal import Terminal
 
     console = Terminal()
+=======
+def _print_scores(table: "pd.DataFrame", run: Path) -> None:
+    import pandas as pd
+    from rich.console import Console
+
+    from raymat.reports.comparison_pairs import say_verdicts
+
+    console = Console(highlight=False)
+>>>>>>> theirs
     for scores in score_tables(table):
         console.print(scores)
+    for name, lines in say_verdicts(pd.read_csv(run / "differences.csv")).items():
+        for line in lines:
+            console.print(f"{name}: {line}", soft_wrap=True, markup=False)
 
 
 def score_tables(rows: "pd.DataFrame") -> "list[Table]":
@@ -159,13 +172,21 @@ def score_tables(rows: "pd.DataFrame") -> "list[Table]":
 
 def _cells(row: Mapping[Any, Any], metric: str) -> list[str]:
     from raymat.cli.progress_text import say_duration
+<<<<<<< ours
     from raymat.reports.number_text import spread
+=======
+    from raymat.cli.results import NOT_ESTIMATED
+>>>>>>> theirs
 
     trials, time_s = row["n_trials_mean"], row["train_time_s_mean"]
     return [
         row["model"],
         row["setting"],
+<<<<<<< ours
         spread(row[f"{metric}_mean"], row[f"{metric}_std"]),
+=======
+        f"{mean:.4f}{spread}" if mean == mean else NOT_ESTIMATED,
+>>>>>>> theirs
         f"{trials:g}",
         say_duration(time_s),
     ]
