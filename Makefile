@@ -7,13 +7,16 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 KILLS  ?= 6
 
-.PHONY: tune test test-faults test-chaos test-cluster test-long test-slow lint clean
+.PHONY: tune test test-fuzz test-faults test-chaos test-cluster test-long test-slow lint clean
 
 tune: $(VENV)/installed            ## search CGCNN on the built-in data set, about a minute
 	$(BIN)/raymat tune --space quick
 
 test: $(VENV)/installed-dev        ## everything that runs within a few minutes
 	$(BIN)/python -m pytest
+
+test-fuzz: $(VENV)/installed-dev   ## 300 malformed inputs over all commands, in one process
+	$(BIN)/python -m pytest -m "fuzz" -n 0
 
 test-faults: $(VENV)/installed-dev ## kills and interrupts commands, minutes
 	$(BIN)/python -m pytest -m "faults"

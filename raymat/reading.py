@@ -51,6 +51,22 @@ _HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding
 _SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|\d{19}")
 
 
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user wrote; `~` is the home folder, but of no unknown user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path without links; one of links that lead to themselves as it is."""
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):
+        return path.absolute()
+
+
 def regular_file(path: Path) -> Path:
     """Return the path as it is if it leads to a regular file, for a reader that opens it itself.
 

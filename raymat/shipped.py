@@ -4,6 +4,7 @@ from pathlib import Path
 
 import raymat
 from raymat.errors import ConfigError, did_you_mean
+from raymat.reading import real_path
 
 
 def shipped_files(folder: str) -> dict[str, Path]:
@@ -38,5 +39,5 @@ def find_yaml(path_or_name: str, folder: str, *, what: str) -> Path:
 
 def shown_path(path: Path) -> str:
     """Give a path as messages show it: relative to the working directory if it lies below."""
-    here, resolved = Path.cwd(), path.resolve()
+    here, resolved = Path.cwd(), real_path(path)
     return str(resolved.relative_to(here) if resolved.is_relative_to(here) else path)

@@ -1,5 +1,6 @@
 """``raymat compare``: several models and properties on the same splits, default against tuned."""
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -124,23 +125,15 @@ def show_comparison(plan: "ComparisonPlan", run: Path, *, command: str) -> None:
     typer.echo(f"written: {', '.join(['comparison.csv', *written])} in {run}")
 
 
-<<<<<<< ours
-def _print_scores(table: "pd.DataFrame") -> None:
-    from raymat.cli.terminal import Terminal
-
-    console = Terminal()
-=======
 def _print_scores(table: "pd.DataFrame", run: Path) -> None:
-    import pandas as pd
-    from rich.console import Console
-
+    from raymat.cli.terminal import Terminal
+    from raymat.data.writers import read_own_csv
     from raymat.reports.comparison_pairs import say_verdicts
 
-    console = Console(highlight=False)
->>>>>>> theirs
+    console = Terminal()
     for scores in score_tables(table):
         console.print(scores)
-    for name, lines in say_verdicts(pd.read_csv(run / "differences.csv")).items():
+    for name, lines in say_verdicts(read_own_csv(run / "differences.csv")).items():
         for line in lines:
             console.print(f"{name}: {line}", soft_wrap=True, markup=False)
 
@@ -172,21 +165,16 @@ def score_tables(rows: "pd.DataFrame") -> "list[Table]":
 
 def _cells(row: Mapping[Any, Any], metric: str) -> list[str]:
     from raymat.cli.progress_text import say_duration
-<<<<<<< ours
-    from raymat.reports.number_text import spread
-=======
     from raymat.cli.results import NOT_ESTIMATED
->>>>>>> theirs
+    from raymat.reports.number_text import spread
 
     trials, time_s = row["n_trials_mean"], row["train_time_s_mean"]
     return [
         row["model"],
         row["setting"],
-<<<<<<< ours
-        spread(row[f"{metric}_mean"], row[f"{metric}_std"]),
-=======
-        f"{mean:.4f}{spread}" if mean == mean else NOT_ESTIMATED,
->>>>>>> theirs
+        NOT_ESTIMATED
+        if math.isnan(row[f"{metric}_mean"])
+        else spread(row[f"{metric}_mean"], row[f"{metric}_std"]),
         f"{trials:g}",
         say_duration(time_s),
     ]

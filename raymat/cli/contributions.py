@@ -7,6 +7,7 @@ import typer
 
 from raymat.cli import options
 from raymat.cli.outputs import check_new_folder, source_stem
+from raymat.reading import user_path
 
 app = typer.Typer(add_completion=False)
 
@@ -70,7 +71,7 @@ def contributions(
 
         given = {
             "crystals": options.absolute_source(crystals),
-            "model": str(find_model(model.expanduser()).absolute()),
+            "model": str(find_model(user_path(model)).absolute()),
             "max_rejected": max_rejected,
             "gpus": gpus,
             "threads": threads,

@@ -9,6 +9,7 @@ import typer
 from raymat.cli import options
 from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 from raymat.errors import ConfigError
+from raymat.reading import user_path
 
 if TYPE_CHECKING:
     from raymat.cluster.explain import ExplainRequest
@@ -236,7 +237,7 @@ def _words(option: str, words: Sequence[str] | None, known: Sequence[str]) -> li
 def _find_model(folder: Path) -> str:
     from raymat.training.model_files import find_model
 
-    return str(find_model(folder.expanduser()).absolute())
+    return str(find_model(user_path(folder)).absolute())
 
 
 def _training(epochs: int | None) -> Any:

@@ -10,6 +10,7 @@ import typer
 
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import ConfigError
+from raymat.reading import user_path
 from raymat.text import plain
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ def absolute_source(source: str) -> str:
     """Give a data source that means the same in every working directory."""
     from raymat.data.builtin import BUILTIN
 
-    path = Path(source).expanduser()
+    path = user_path(source)
     return source if source in BUILTIN or not path.exists() else str(path.absolute())
 
 

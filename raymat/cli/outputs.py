@@ -9,13 +9,14 @@ import re
 from pathlib import Path
 
 from raymat.errors import ConfigError, RunError
+from raymat.reading import real_path, user_path
 
 _DATA_ENDING = re.compile(r"\.(parquet|csv|json)(\.gz)?$", re.IGNORECASE)
 
 
 def source_stem(source: str) -> str:
     """Give the name of a data source without its ending: ``new`` of ``data/new.json.gz``."""
-    return _DATA_ENDING.sub("", Path(source).expanduser().resolve().name)
+    return _DATA_ENDING.sub("", real_path(user_path(source)).name)
 
 
 def rejected_beside(out: Path) -> Path:
@@ -31,9 +32,9 @@ def check_output(out: Path, source: str, *, endings: tuple[str, ...]) -> None:
             among those of the source's folder, or a file of a run.
     """
     check_ending(out, endings)
-    read = Path(source).expanduser().resolve()
+    read = real_path(user_path(source))
     for path in (out, rejected_beside(out)):
-        written = path.resolve()
+        written = real_path(path)
         if written == read:
             raise ConfigError(f"-o {out}: {path} is the source itself; choose another -o")
         if read.is_dir() and written.is_relative_to(read):
@@ -84,8 +85,8 @@ def check_new_folder(out: Path, source: str) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise ConfigError(f"-o {out}: exists already and {what}; choose another -o, or remove it")
-    read = Path(source).expanduser().resolve()
-    if read.is_dir() and out.resolve().is_relative_to(read):
+    read = real_path(user_path(source))
+    if read.is_dir() and real_path(out).is_relative_to(read):
         raise ConfigError(f"-o {out}: lies inside the source {source}; choose another -o")
 
 

@@ -9,6 +9,7 @@ import typer
 from raymat.cli import options
 from raymat.cli.outputs import prepare_files
 from raymat.errors import ConfigError
+from raymat.reading import real_path
 
 app = typer.Typer(add_completion=False)
 DEFAULT_PAGE = Path("report.html")
@@ -67,7 +68,7 @@ def report(
 
 def _refuse_twice(runs: list[Path]) -> None:
     """Refuse a run that is named twice, which W&B and the page would show as two."""
-    places = [run.resolve() for run in runs]
+    places = [real_path(run) for run in runs]
     for run, place in zip(runs, places, strict=True):
         if places.count(place) > 1:
             raise ConfigError(f"{run}: the run is named twice; name each once")

@@ -9,6 +9,7 @@ from raymat.cli import options
 from raymat.cli.wandb_option import Wandb, WandbOption, projecting
 from raymat.ensembles import SHARED_ERRORS
 from raymat.errors import ConfigError, did_you_mean
+from raymat.reading import user_path
 
 if TYPE_CHECKING:
     from raymat.cluster.screen import ScreenRequest
@@ -145,7 +146,7 @@ def collect_ensembles(named: list[str], *, bulk: Path | None, shear: Path | None
         name, folder = pair
         if name in found:
             raise ConfigError(f"the ensemble for '{name}' is given twice")
-        found[name] = str(Path(folder).expanduser().absolute())
+        found[name] = str(user_path(folder).absolute())
     return found
 
 

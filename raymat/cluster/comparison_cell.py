@@ -31,11 +31,7 @@ from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.inputs import RunInputs
 from raymat.training.model_files import WEIGHTS
-<<<<<<< ours
-from raymat.training.results import FitResult, say_if_flat, score_part
-=======
-from raymat.training.results import FitResult, predict_baselines, score_part
->>>>>>> theirs
+from raymat.training.results import FitResult, predict_baselines, say_if_flat, score_part
 from raymat.tuning.comparison_cells import Cell, ModelPlan
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.run_files import write_best_yaml, write_study_tables
@@ -263,6 +259,6 @@ def keep_baselines(inputs: RunInputs, run: RunDirectory) -> None:
             shutil.copyfile(known[0], temporary)
             return
         rows = inputs.split.rows("test")
-        table = {"material_id": np.asarray(inputs.crystals.material_ids)[rows]}
+        table: dict[str, Any] = {"material_id": np.asarray(inputs.crystals.material_ids)[rows]}
         table |= {"target": inputs.targets[rows], **predict_baselines(inputs)}
         pd.DataFrame(table).to_parquet(temporary, index=False)

@@ -159,7 +159,7 @@ def entry_of(file: Path, path: str) -> Entry:
     """Describe a file on disk that its source calls `path`."""
     try:
         facts = file.stat()
-    except OSError:  # a link to nothing: whoever reads it will say so
+    except (OSError, ValueError):  # a link to nothing, or no name: whoever reads it will say so
         return Entry(path, 0, partial(_open, file), local=file)
     problem = "" if stat.S_ISREG(facts.st_mode) else "not a file: a device or pipe"
     local = None if path.lower().endswith(".gz") else file

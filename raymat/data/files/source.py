@@ -45,6 +45,7 @@ from raymat.data.files.unchanged import (
 )
 from raymat.data.raw import RawCrystals
 from raymat.errors import DataError
+from raymat.reading import user_path
 
 MANY = 20_000
 """Crystals that are parsed at every call without advice to import them."""
@@ -141,7 +142,7 @@ def open_source(
     """
     if source in BUILTIN:
         return _open_builtin(source)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir():
         return _open_folder(source, path, target, ids)
     kind = _kind_of_file(path)
