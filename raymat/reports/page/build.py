@@ -77,7 +77,7 @@ def view_of(run: RunFiles) -> RunView:
         command=command,
         status=str(run.header.get("status")),
         headline=_headline(run.path),
-        facts=facts.facts(run),
+        facts=_facts(run),
         sections=told_once(made),
     )
 
@@ -90,6 +90,13 @@ def _sections_of(
     except (RaymatError, *DAMAGE) as error:
         name = make.__module__.rpartition(".")[2]
         return [Section(name.replace("_", " ").capitalize(), [warning(error)])]
+
+
+def _facts(run: RunFiles) -> dict[str, str]:
+    try:
+        return facts.facts(run)
+    except (RaymatError, *DAMAGE):
+        return {}  # the sections say what is damaged
 
 
 def _replaced_by(make: Maker) -> frozenset[str]:

@@ -16,7 +16,7 @@ from raymat.tracking.run_directory import read_header
 
 _ROWS_AT_ONCE = 10_000
 # What readers of files raise when these are cut off or are something else.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, pa.ArrowException, RunError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, RunError)
 
 
 @dataclass(frozen=True)
