@@ -61,7 +61,7 @@ def export(run: Path, out: Path) -> None:
 def table(header: dict[str, Any], metrics: dict[str, Any], trials: pd.DataFrame) -> str:
     """Give the scores as Markdown."""
     lines = [describe(header, metrics), "", *score_lines(metrics)]
-    if "difference" in metrics:
+    if (metrics.get("difference") or {}).get("mae_ci95"):
         low, high = metrics["difference"]["mae_ci95"]
         change = f"{metrics['difference']['mae']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
         lines += ["", f"MAE of the winner minus that of the default, paired by row: {change}."]
@@ -76,6 +76,10 @@ def table(header: dict[str, Any], metrics: dict[str, Any], trials: pd.DataFrame)
         f" training rows, {leak['n_formula_spacegroup']} also the space group.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, decimals: int = 4) -> str:
+    return "not estimated" if value is None else f"{value:.{decimals}f}"
 
 
 def describe(header: dict[str, Any], metrics: dict[str, Any]) -> str:
@@ -101,9 +105,9 @@ def score_lines(metrics: dict[str, Any]) -> list[str]:
     heads.insert(1, "95 % interval")
     lines = [f"| on the test rows | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
     for name, scores in rows.items():
-        low, high = scores[f"{leading}_ci95"]
-        cells = [f"{scores[leading]:.4f}", f"{low:.4f} to {high:.4f}"]
-        cells += [f"{scores[key]:.3f}" if key == "r2" else f"{scores[key]:.4f}" for key in others]
+        ends = scores[f"{leading}_ci95"]
+        cells = [_cell(scores[leading]), " to ".join(_cell(end) for end in ends or [None])]
+        cells += [_cell(scores[key], 3 if key == "r2" else 4) for key in others]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

@@ -116,16 +116,22 @@ def show_comparison(plan: "ComparisonPlan", run: Path, *, command: str) -> None:
     except (RaymatError, OSError) as error:
         sys.stderr.write(f"warning: no report ({' '.join(str(error).split())})\n")
         return
-    _print_scores(table)
+    _print_scores(table, run)
     typer.echo(f"written: {', '.join(['comparison.csv', *written])} in {run}")
 
 
-def _print_scores(table: "pd.DataFrame") -> None:
+def _print_scores(table: "pd.DataFrame", run: Path) -> None:
+    import pandas as pd
     from rich.console import Console
+
+    from raymat.reports.comparison_pairs import say_verdicts
 
     console = Console(highlight=False)
     for scores in score_tables(table):
         console.print(scores)
+    for name, lines in say_verdicts(pd.read_csv(run / "differences.csv")).items():
+        for line in lines:
+            console.print(f"{name}: {line}", soft_wrap=True, markup=False)
 
 
 def score_tables(rows: "pd.DataFrame") -> "list[Table]":
@@ -155,6 +161,7 @@ def score_tables(rows: "pd.DataFrame") -> "list[Table]":
 
 def _cells(row: Mapping[Any, Any], metric: str) -> list[str]:
     from raymat.cli.progress_text import say_duration
+    from raymat.cli.results import NOT_ESTIMATED
 
     mean, std = row[f"{metric}_mean"], row[f"{metric}_std"]
     spread = f" ± {std:.4f}" if std == std else ""  # nan for one repetition
@@ -162,7 +169,7 @@ def _cells(row: Mapping[Any, Any], metric: str) -> list[str]:
     return [
         row["model"],
         row["setting"],
-        f"{mean:.4f}{spread}",
+        f"{mean:.4f}{spread}" if mean == mean else NOT_ESTIMATED,
         f"{trials:g}",
         say_duration(time_s),
     ]

@@ -14,6 +14,7 @@ from raymat.cli.progress_text import (
     say_unseen_elements,
     with_unit,
 )
+from raymat.cli.results import number
 
 if TYPE_CHECKING:
     from raymat.tracking.events import Event
@@ -98,7 +99,7 @@ class CompareProgress(LiveProgress):
 def say_cell(name: str, row: "Event") -> str:
     """Give one line on a finished cell."""
     is_class = row["task"] == "classification"
-    score = f"test AUC {row['auc']:.4g}" if is_class else f"test MAE {_mae(row)}"
+    score = f"test AUC {number(row['auc'])}" if is_class else f"test MAE {_mae(row)}"
     trials = f"{row['n_trials']} trial" + ("s" if row["n_trials"] != 1 else "")
     return f"{name}: {score} ({trials}, {say_duration(row['search_time_s'])} of training)"
 

@@ -79,8 +79,10 @@ def say_gain(metrics: Metrics) -> str:
     one = members["test_mae_mean"]
     gain = 100.0 * (1.0 - test["mae"] / one)
     unit = f" {metrics['unit']}" if metrics["unit"] else ""
+    std = members["test_mae_std"]
+    spread = "" if std is None else f" (std {std:.2g})"
     return (
-        f"MAE of one member on average {one:.4g}{unit} (std {members['test_mae_std']:.2g}); that of"
+        f"MAE of one member on average {one:.4g}{unit}{spread}; that of"
         f" their mean is {gain:.1f} % lower"
     )
 
@@ -138,9 +140,14 @@ def _print_calibration(console: Console, calibration: Metrics) -> None:
 
 def say_remarks(calibration: Metrics) -> str | None:
     """Give what else validation rows decided, and which rows have no part in the scores."""
+    from raymat.training.metrics import FEW_ROWS
+
     parts = (("fitted_on", "validation"), ("scored_on", "test"))
     counts = [(calibration[key].get("without_spread", 0), part) for key, part in parts]
     lines = [f"{n:,} {part} rows without spread are left out" for n, part in counts if n]
+    n_scored = calibration["scored_on"]["n"]
+    if n_scored < FEW_ROWS:
+        lines.append(f"scores of few rows, which say little of others: {n_scored:,} test rows")
     remark = calibration.get("remark")
     return "\n".join([*([remark] if remark else []), *lines]) or None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import ray
 
 from raymat.cluster.connect import prepare_environment
@@ -30,7 +31,7 @@ from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import RunDirectory
 from raymat.training.inputs import RunInputs
 from raymat.training.model_files import WEIGHTS
-from raymat.training.results import FitResult, score_part
+from raymat.training.results import FitResult, predict_baselines, score_part
 from raymat.tuning.comparison_cells import Cell, ModelPlan
 from raymat.tuning.request import TuneRequest
 from raymat.tuning.run_files import write_best_yaml, write_study_tables
@@ -161,6 +162,7 @@ class _Scorer:
         result = self._take_up(winner)
         config = self.space.configure(winner.values)
         store_model(winner, config, result, inputs=self.inputs, run=self.run)
+        keep_baselines(self.inputs, self.run)
         self._write_config(winner, result)
         best = winner.best(self.study.task)
         return {
@@ -240,3 +242,21 @@ class _Scorer:
         some = self.inputs.crystals.without_properties().take(rows)
         seconds: float = result_of(start_task(time_build, view.table_config, some))
         return seconds * len(self.inputs.crystals) / len(rows)
+
+
+def keep_baselines(inputs: RunInputs, run: RunDirectory) -> None:
+    """Write what the baselines predict of a cell's test rows into its folder.
+
+    A split has one pair of baselines, so they are taken from another cell of the same rows where
+    one has made them.
+    """
+    name = f"baselines-{inputs.split.sha256[:16]}.parquet"
+    known = [path for path in run.path.parent.glob(f"*/{name}") if path.parent != run.path]
+    with run.replacing(name) as temporary:
+        if known:
+            shutil.copyfile(known[0], temporary)
+            return
+        rows = inputs.split.rows("test")
+        table = {"material_id": np.asarray(inputs.crystals.material_ids)[rows]}
+        table |= {"target": inputs.targets[rows], **predict_baselines(inputs)}
+        pd.DataFrame(table).to_parquet(temporary, index=False)

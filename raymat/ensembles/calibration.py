@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
 from raymat.errors import DataError
-from raymat.training.metrics import gaussian_likelihood
+from raymat.training.metrics import FEWEST_ROWS, gaussian_likelihood
 
 Floats = NDArray[np.float64]
 Scores = dict[str, float | None]  # None: not defined for these rows or this spread
@@ -78,7 +78,8 @@ def score_uncertainty(targets: Floats, mean: Floats, std: Floats) -> Scores:
         miscalibration_area: 0 (perfect) to 0.5.
         coverage_50, coverage_90, coverage_95: share of rows inside the central interval.
         sharpness: root mean square std, unit of the target.
-        spearman: rank correlation of absolute error and std; None where either is constant.
+        spearman: rank correlation of absolute error and std; None where either is constant, or
+            of fewer than five rows.
         n: rows.
 
     Raises:
@@ -211,7 +212,7 @@ def _shares_inside(residuals: Floats, bounds: tuple[Floats, Floats]) -> Floats:
 def _rank_correlation(errors: Floats, std: Floats) -> float | None:
     from scipy.stats import spearmanr
 
-    if np.ptp(errors) == 0 or np.ptp(std) == 0:
+    if len(errors) < FEWEST_ROWS or np.ptp(errors) == 0 or np.ptp(std) == 0:
         return None
     return float(spearmanr(errors, std).statistic)
 

@@ -62,7 +62,7 @@ def weak_classifiers(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Give a line for each coarse classifier whose explanations should not be trusted."""
     lines = []
     for name, own in scores.items():
-        known = [share for c in (0, 1) if (share := own[f"accuracy_{c}"]) is not None]
+        known = [share for c in (0, 1) if (share := own.get(f"accuracy_{c}")) is not None]
         if name == FULL:
             continue
         share = sum(known) / len(known) if known else 0.0
@@ -72,7 +72,7 @@ def weak_classifiers(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 f" classes (wanted are {FEWEST_RIGHT:.0%}): its explanations say little about the"
                 " property"
             )
-        if own["auc_ci95"] is None:
+        if own.get("auc_ci95", ()) is None:
             lines.append(
                 f"the classifier {name}: with {own['n']:,} test rows the interval of its AUC cannot"
                 " be estimated, so it may be no better than chance"

@@ -93,7 +93,8 @@ def notes(summary: pd.DataFrame, facts: PlanFacts, *, has_sizes: bool) -> Iterat
     yield from _time_notes()
     yield (
         "Bold: the best of a setting, only where every other model of that setting is told apart"
-        " from it. Told apart: every interval (t corrected, bootstrap) leaves out zero."
+        " from it. Told apart: both intervals (t corrected, bootstrap) leave out zero; below three"
+        " repetitions, or five test crystals, that is not estimated."
     )
     yield from _interval_notes(n_repetitions)
     if has_sizes:

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from raymat.data.crystals import Crystal, CrystalSet
 from raymat.errors import RunError
 from raymat.models import load_spec
-from raymat.reports.comparison_statistics import LEVEL, summarise, with_size
-from raymat.training.metrics import N_BOOTSTRAP
+from raymat.reports.comparison_statistics import LEVEL, largest_size, summarise, with_size
+from raymat.training.metrics import FEWEST_ROWS, N_BOOTSTRAP
+from raymat.training.verdict import verdict_lines
 from raymat.tuning.comparison_cells import ComparisonPlan
 
 Kind = Literal["graph", "descriptor"]
 Floats = NDArray[np.float64]
+BASELINE = "baseline"  # the setting of what a model must beat
+BASELINES = ("mean", "composition")
+FEWEST_REPETITIONS = 3  # for pairs to be told apart: two that agree say nothing of a third
 _BLOCK = 500  # bootstrap samples at a time, to bound memory
 
 
@@ -26,9 +30,10 @@ def paired_differences(
     """Compare models and settings on the same repetitions and the same test rows.
 
     Pairs: tuned against default of each model; every model against the best one of its setting;
-    every graph model against every descriptor model. A difference is the first's MAE minus the
-    second's, so a negative one speaks for the first; with classes it is accuracy minus accuracy,
-    so a positive one does. Two kinds of 95 % interval:
+    every graph model against every descriptor model; every model against the baselines, the
+    training mean and the composition forest, where their errors are given. A difference is the
+    first's MAE minus the second's, so a negative one speaks for the first; with classes it is
+    accuracy minus accuracy, so a positive one does. Two kinds of 95 % interval:
 
     * `t_low`, `t_high`: Student's t over the differences of the repetitions (nan below two). It
       covers what changes from one repetition to the next: split, seeds, what the search found. It
@@ -53,8 +58,9 @@ def paired_differences(
         One row per pair that has common rows: `property, unit, training_size, n_train,
         comparison, model, setting, other_model, other_setting, metric, difference,
         n_repetitions`, the intervals,
-        `n_crystals, n_rows`, and `told_apart`: neither the corrected interval, where there is one,
-        nor that of the bootstrap holds zero.
+        `n_crystals, n_rows`, and `told_apart`: neither the corrected interval nor that of the
+        bootstrap holds zero; None below three repetitions, or where an interval is missing: there
+        is none of fewer than five crystals.
 
     Raises:
         RunError: a cell or an error stands there twice.
@@ -82,6 +88,51 @@ def kinds_of(plan: ComparisonPlan) -> dict[str, Kind]:
         read = load_spec(model.name).reads(architecture).table_config.table_class()
         kinds[model.name] = "descriptor" if issubclass(read, DescriptorTable) else "graph"
     return kinds
+
+
+def say_told_apart(value: Any) -> str:
+    """Return yes, no, or that it is not estimated."""
+    if value is None or pd.isna(value):
+        return "not estimated"
+    return "yes" if value in (True, "True") else "no"
+
+
+def say_verdicts(differences: pd.DataFrame) -> dict[str, list[str]]:
+    """Return, for each property, whether its models beat the baselines and their own default.
+
+    Of the most training rows; a difference counts by the wider of its intervals over test crystals
+    and, from three repetitions on, over repetitions.
+    """
+    found: dict[str, list[str]] = {}
+    for name, own in differences.groupby("property", sort=False):
+        own = own[own["training_size"].astype(str) == str(largest_size(own))]
+        lines = found.setdefault(str(name), [])
+        for (model, setting), pairs in own.groupby(["model", "setting"], sort=False):
+            verdict = _verdict(pairs)
+            lines += verdict_lines(verdict, model=f"{model}, {setting},") if verdict else []
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def _verdict(pairs: pd.DataFrame) -> dict[str, Any]:
+    """Give the pairs of a model with baselines and default in the form of `judge`."""
+    compared, n = {}, 0
+    for row in pairs.to_dict("records"):
+        is_baseline = row["other_setting"] == BASELINE
+        if not is_baseline and row["comparison"] != "tuned against default":
+            continue
+        is_repeated = row["n_repetitions"] >= FEWEST_REPETITIONS
+        kinds = ["bootstrap", "corrected"] if is_repeated else ["bootstrap"]
+        ends = np.array([[row[f"{kind}_low"], row[f"{kind}_high"]] for kind in kinds], dtype=float)
+        is_known = bool(np.isfinite(ends).all())
+        n = max(n, int(row["n_crystals"]))
+        compared[row["other_model"] if is_baseline else "default"] = {
+            "difference": row["difference"],
+            "lo": float(ends[:, 0].min()) if is_known else None,
+            "hi": float(ends[:, 1].max()) if is_known else None,
+        }
+    if not compared.keys() & set(BASELINES):
+        return {}
+    return {"metric": pairs.iloc[0]["metric"], "n": n, **compared}
 
 
 _COLUMNS = [
@@ -119,6 +170,9 @@ def _pairs(part: pd.DataFrame, metric: str, kinds: Mapping[str, Kind]) -> Iterat
         for graph in graphs:
             for other in descriptors:
                 yield _Pair("graph against descriptor", graph, setting, other, setting)
+        for model in models:
+            for baseline in BASELINES:
+                yield _Pair("against a baseline", model, setting, baseline, BASELINE)
 
 
 def _compare(
@@ -183,7 +237,11 @@ def _of_pair(
     means: Floats = np.asarray(by_repetition.mean(), dtype=np.float64)
     plain = _t_interval(means, variance_factor=1.0 / len(means))
     corrected = _t_interval(means, variance_factor=1.0 / len(means) + ratio)
-    intervals = [ends for ends in (corrected, tuple(bootstrap)) if np.isfinite(ends).all()]
+    if len(np.unique(crystals[common])) < FEWEST_ROWS:
+        bootstrap = np.full(2, np.nan)
+    ends = np.array([corrected, bootstrap])
+    is_estimated = len(means) >= FEWEST_REPETITIONS and bool(np.isfinite(ends).all())
+    is_apart = bool(((ends > 0).all(axis=1) | (ends < 0).all(axis=1)).all())
     return {
         "difference": float(means.mean()),
         "n_repetitions": len(means),
@@ -195,7 +253,7 @@ def _of_pair(
         "bootstrap_high": float(bootstrap[1]),
         "n_crystals": len(np.unique(crystals[common])),
         "n_rows": int(common.sum()),
-        "told_apart": all(low > 0 or high < 0 for low, high in intervals),
+        "told_apart": is_apart if is_estimated else None,
     }
 
 

@@ -10,12 +10,13 @@ from raymat.errors import RunError
 from raymat.reports.comparison_figures import save_bar_figure, save_learning_curves
 from raymat.reports.comparison_log import read_data_facts
 from raymat.reports.comparison_notes import plan_facts
-from raymat.reports.comparison_pairs import kinds_of, paired_differences
+from raymat.reports.comparison_pairs import BASELINE, BASELINES, kinds_of, paired_differences
 from raymat.reports.comparison_statistics import learning_curve_fit
 from raymat.reports.comparison_tables import markdown_report
 from raymat.tuning.comparison_cells import ComparisonPlan, slug
 
 REPORT = "comparison.md"
+_BASELINES = "baselines-*.parquet"  # in the folder of a cell
 _ENDINGS = (".png", ".svg")
 _CELL = ("property", "repetition", "model", "setting", "n_train", "training_size")
 
@@ -59,17 +60,25 @@ def missing_cells(plan: ComparisonPlan, rows: pd.DataFrame) -> tuple[str, ...]:
 def read_errors(rows: pd.DataFrame, run: Path, plan: ComparisonPlan) -> pd.DataFrame:
     """Give the absolute error of every test row of every cell, as `paired_differences` wants it.
 
+    Those of the baselines stand there as models of the setting `BASELINE`.
+
     Raises:
         RunError: a cell's predictions are missing, or a row is of no cell of the plan.
     """
     names = _names(plan)
-    parts = []
+    parts: list[pd.DataFrame] = []
+    done = set[tuple[Any, ...]]()  # groups of cells whose baselines are read
     for row in rows.to_dict("records"):
         if _key(row) not in names:
             raise RunError(
                 f"{run}: the row {_key(row)} belongs to no cell of {plan.path}; remove it"
             )
-        parts.append(_errors_of(row, run / "cells" / names[_key(row)]))
+        cell = run / "cells" / names[_key(row)]
+        parts.append(_errors_of(row, cell))
+        group = (row["property"], row["repetition"], row["training_size"])
+        if group not in done:
+            parts += _errors_of_baselines(row, cell)
+            done |= {group} if list(cell.glob(_BASELINES)) else set()
     return pd.concat(parts, ignore_index=True)
 
 
@@ -96,6 +105,24 @@ def _errors_of(row: Any, cell: Path) -> pd.DataFrame:
         }
     )
     return errors.assign(**{name: row[name] for name in _CELL})
+
+
+def _errors_of_baselines(row: Any, cell: Path) -> list[pd.DataFrame]:
+    """Give the errors of both baselines; nothing in runs of earlier versions."""
+    found = [pd.read_parquet(path) for path in cell.glob(_BASELINES)][:1]
+    facts = {name: row[name] for name in _CELL} | {"setting": BASELINE}
+    return [
+        pd.DataFrame(
+            {
+                "material_id": table["material_id"],
+                "absolute_error": (table[name] - table["target"]).abs(),
+                **facts,
+                "model": name,
+            }
+        )
+        for table in found
+        for name in BASELINES
+    ]
 
 
 def _draw(rows: pd.DataFrame, slopes: pd.DataFrame, run: Path) -> list[str]:

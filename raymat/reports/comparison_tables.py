@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from raymat.reports.comparison_notes import PlanFacts, notes
+from raymat.reports.comparison_pairs import say_told_apart, say_verdicts
 from raymat.reports.comparison_statistics import largest_size, records, summarise
 from raymat.reports.number_text import signed, signed_interval, size, spread
 
@@ -77,6 +78,9 @@ def _property_section(
     yield ""
     at_full = pairs[pairs["training_size"] == largest]
     yield from _score_table(full, at_full, facts)
+    for line in say_verdicts(at_full).get(name, ()) if len(at_full) else ():
+        yield ""
+        yield line
     if len(at_full):
         yield ""
         yield from _difference_table(at_full)
@@ -143,7 +147,7 @@ def _told_best(full: pd.DataFrame, pairs: pd.DataFrame) -> set[tuple[str, str]]:
     n_models = full["setting"].value_counts().to_dict()
     bold = set()
     for setting, own in against.groupby("setting"):
-        if own["told_apart"].all() and len(own) == n_models[setting] - 1:
+        if own["told_apart"].eq(True).all() and len(own) == n_models[setting] - 1:
             bold.add((str(own.iloc[0]["other_model"]), str(setting)))
     return bold
 
@@ -171,7 +175,7 @@ def _difference_table(pairs: pd.DataFrame) -> Iterator[str]:
                 *(t if n_repetitions > 1 else []),
                 signed_interval(row["bootstrap_low"], row["bootstrap_high"]),
                 f"{row['n_rows']:,} of {row['n_crystals']:,} crystals",
-                "yes" if row["told_apart"] else "no",
+                say_told_apart(row["told_apart"]),
             ]
         )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 CLASS_COLORS = {0: ORANGE, 1: NAVY}
+NONE = "no explanations"  # of a class
 N_MOTIFS = 6  # of each class
 _TEXT_FROM = 0.55  # of the largest share: lighter than this, and text on it must be dark
 _SMALLEST_TOLD = 0.01  # share of edges that is written into its cell
@@ -152,8 +153,9 @@ def label_figure(results: ExplanationResults) -> "Figure":
     for target_class in CLASSES:
         shift = (target_class - 0.5) * width
         count = len(results.explanations[target_class])
-        label = f"{results.word(target_class)}: {count} explanations"
+        label = f"{results.word(target_class)}: {count or 'no'} explanations"
         shares = 100 * results.nodes(target_class, "share")
+        shares = shares if count else np.full(n, np.nan)  # a bar of none would be a share of 0 %
         axes.bar(places + shift, shares, width, color=CLASS_COLORS[target_class], label=label, lw=0)
         known = 100 * results.nodes(target_class, "training_share")
         left = places + shift - 0.45 * width
@@ -183,21 +185,33 @@ def edge_figure(results: ExplanationResults) -> "Figure":
     figure = Figure(figsize=(2 * size + 1.1, size + 0.5), layout="constrained")
     panels = figure.subplots(1, 2)
     shares = {c: 100 * results.edges(c, "share") for c in CLASSES}
-    most = max(float(np.nanmax(found)) for found in shares.values()) or 1.0
+    told = [float(np.nanmax(found)) for c, found in shares.items() if results.explanations[c]]
+    most = max(told, default=0.0) or 1.0
     image = None
     for axes, target_class in zip(panels, CLASSES, strict=True):
-        image = axes.imshow(shares[target_class], cmap=SCALE, vmin=0.0, vmax=most)
-        _write_cells(axes, shares[target_class], most)
+        if results.explanations[target_class]:
+            drawn = axes.imshow(shares[target_class], cmap=SCALE, vmin=0.0, vmax=most)
+            _write_cells(axes, shares[target_class], most)
+            image = drawn
+        else:
+            _draw_nothing(axes, n)
         places = np.arange(n)
         axes.set_xticks(places, places + 1, fontsize=8)
         axes.set_yticks(places, places + 1, fontsize=8)
         axes.set(xlabel=results.labels, ylabel=results.labels)
         axes.set_title(f"{results.word(target_class)}", fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
-    assert image is not None
-    figure.colorbar(image, ax=list(panels), label="share of edges (%)", shrink=0.8)
+    if image is not None:
+        figure.colorbar(image, ax=list(panels), label="share of edges (%)", shrink=0.8)
     figure.suptitle(f"{results.target}: which labels are joined", fontsize=11, x=0.01, ha="left")
     return figure
+
+
+def _draw_nothing(axes: "Axes", n: int) -> None:
+    """Hatch the panel of a class without explanations: cells of the scale would be shares of 0."""
+    axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect="equal", facecolor="0.93")
+    axes.patch.set(hatch="//", edgecolor="0.8")
+    axes.text((n - 1) / 2, (n - 1) / 2, NONE, ha="center", va="center", color=GREY)
 
 
 def _write_cells(axes: "Axes", shares: Floats, most: float) -> None:
@@ -222,6 +236,8 @@ def motif_figure(results: ExplanationResults) -> "Figure":
         ranked = most_frequent(found, N_MOTIFS)
         for axes in row:
             axes.set_axis_off()
+        if not found:
+            row[0].text(0.0, 0.5, NONE, transform=row[0].transAxes, va="center", color=GREY)
         for axes, (explanation, times) in zip(row, ranked, strict=False):
             _draw_graph(axes, explanation, results.labels)
             alone = f"once, p {explanation.probability:.2f}"

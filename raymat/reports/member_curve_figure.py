@@ -52,14 +52,20 @@ def member_curve_figure(results: EnsembleResults) -> "Figure":
     figure.suptitle(f"{results.title}: before recalibration", fontsize=11, x=0.01, ha="left")
     for axes, panel in zip(figure.subplots(*shape).flat, panels, strict=True):
         _draw(axes, panel, results)
-        plain(axes)
-        legend(axes, loc="best")
+        if axes.has_data():
+            plain(axes)
+            legend(axes, loc="best")
     return figure
 
 
 def _draw(axes: "Axes", panel: _Panel, results: EnsembleResults) -> None:
     curve = results.curve[["n_members", panel.score, f"{panel.score}_std"]]
     curve = curve.dropna(subset=panel.score)
+    if curve.empty:
+        axes.set_axis_off()
+        text = f"{panel.label}: not defined for these members and test rows"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
+        return
     size, value, deviation = (np.nan_to_num(curve[c].to_numpy(np.float64)) for c in curve)
     largest = int(results.curve["n_members"].max())
     log_sizes(axes, largest)
@@ -97,6 +103,8 @@ def _mark_ensemble(
 ) -> None:
     scores = {"mae": results.metrics["test"].get("mae"), **results.calibration["before"]}
     value = scores[panel.score]
+    if value is None:
+        return
     change = f" ({100 * (value / single - 1):+.1f} %)".replace("-", "−") if single else ""
     name = f"ensemble: {number(value)}{change}"
     axes.plot(largest, value, "*", ms=13, color=AMBER, mec="black", mew=0.6, label=name)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from raymat.cli import main
 from raymat.cli.compare import score_tables
-from raymat.cli.compare_progress import CompareProgress
+from raymat.cli.compare_progress import CompareProgress, say_cell
 
 PLAN: dict[str, Any] = {
     "data": "delta",
@@ -236,3 +236,8 @@ def test_each_training_size_and_property_has_its_table() -> None:
     assert text.count("test rows") == 3
     assert "y, 100 training and 100 test rows" in text
     assert "test AUC " in text
+
+
+def test_score_that_is_not_estimated() -> None:
+    row = {"task": "classification", "auc": None, "n_trials": 1, "search_time_s": 1.0}
+    assert say_cell("cell", row).startswith("cell: test AUC not estimated (1 trial")

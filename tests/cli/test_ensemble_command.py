@@ -391,7 +391,7 @@ def test_rows_without_spread_are_told() -> None:
     calibration = {"fitted_on": counts, "scored_on": {"n": 15}, "remark": "They chose."}
     lines = say_remarks(calibration)
     assert lines == "They chose.\n3 validation rows without spread are left out"
-    assert say_remarks({"fitted_on": {"n": 1}, "scored_on": {"n": 1}}) is None  # of an older run
+    assert say_remarks({"fitted_on": {"n": 1}, "scored_on": {"n": 15}}) is None  # of an older run
 
 
 METRICS: dict[str, Any] = {
@@ -406,6 +406,15 @@ def test_gain_over_one_member() -> None:
     )
     classes = {"task": "classification", "test": {"auc": 0.9}, "members": {"test_auc_mean": 0.85}}
     assert say_gain(classes) == "AUC of one member on average 0.85, of their mean 0.9"
+
+
+def test_what_few_rows_cannot_tell() -> None:
+    alone = {**METRICS, "members": {"test_mae_mean": 1.0, "test_mae_std": None}}
+    assert "average 1 GPa; that of their mean" in say_gain(alone)
+    one_class = {"task": "classification", "test": {"auc": None}, "members": {"test_auc_mean": 1.0}}
+    assert say_gain(one_class) == "AUC not estimated: the test rows are of one class"
+    counts = {"fitted_on": {"n": 40}, "scored_on": {"n": 7}}
+    assert say_remarks(counts) == "scores of few rows, which say little of others: 7 test rows"
 
 
 def test_failures_are_counted_in_words() -> None:

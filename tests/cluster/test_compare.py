@@ -120,8 +120,10 @@ def test_run_directory(regression: Comparison) -> None:
     cells = sorted(p.name for p in (regression.path / "cells").iterdir())
     assert cells == sorted(cell.name for cell in regression.plan.cells())
     for name in cells:  # neither checkpoints nor Ray's own records are left
+        (baselines,) = regression.cell(name).glob("baselines-*.parquet")
+        assert list(pd.read_parquet(baselines)) == ["material_id", "target", "mean", "composition"]
         assert sorted(p.name for p in regression.cell(name).iterdir()) == [
-            *(".lock", "best", "best.yaml", "curves.parquet", "events.jsonl"),
+            *(".lock", baselines.name, "best", "best.yaml", "curves.parquet", "events.jsonl"),
             "predictions.parquet",
             *("run.json", "split.parquet", "trials.parquet"),
         ]

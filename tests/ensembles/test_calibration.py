@@ -188,3 +188,12 @@ def test_certainty_about_the_wrong_class_stays_finite():
 def test_probabilities_that_cannot_be_scored(targets, p, message):
     with pytest.raises(DataError, match=message):
         score_probabilities(np.array(targets), np.array(p))
+
+
+def test_few_rows_have_no_rank_correlation() -> None:
+    """Of two rows it is 1 or -1, whatever they are."""
+    rng = np.random.default_rng(0)
+    targets, std = rng.normal(size=5), rng.uniform(1.0, 2.0, 5)
+    few, enough = (score_uncertainty(targets[:n], np.zeros(n), std[:n]) for n in (2, 5))
+    assert few["spearman"] is None
+    assert enough["spearman"] is not None

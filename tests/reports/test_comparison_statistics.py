@@ -10,7 +10,13 @@ from comparison_rows import KINDS, errors_of, table
 from scipy import stats
 
 from raymat.errors import RunError
-from raymat.reports.comparison_pairs import Kind, kinds_of, paired_differences
+from raymat.reports.comparison_pairs import (
+    Kind,
+    kinds_of,
+    paired_differences,
+    say_told_apart,
+    say_verdicts,
+)
 from raymat.reports.comparison_statistics import learning_curve_fit, summarise
 from raymat.tuning.comparison_plan import parse_plan
 
@@ -101,7 +107,45 @@ def test_one_repetition_has_a_bootstrap_only() -> None:
     assert math.isnan(found["t_low"])
     assert math.isnan(found["corrected_high"])
     assert found["bootstrap_low"] < -0.01 < found["bootstrap_high"] < 0
-    assert found["told_apart"]
+    assert found["told_apart"] is None  # a search or split may have been lucky
+
+
+@pytest.mark.parametrize(("repetitions", "expected"), [(2, None), (3, True)])
+def test_two_repetitions_that_agree_tell_nothing_apart(
+    repetitions: int, expected: bool | None
+) -> None:
+    found = differences(*two_settings(200, (0.01, 0.0101, 0.0099)[:repetitions])).iloc[0]
+    told = found["told_apart"]
+    assert told is None if expected is None else bool(told) is expected
+    assert say_told_apart(found["told_apart"]) == ("yes" if expected else "not estimated")
+    few = differences(*two_settings(4, (0.01, 0.0101, 0.0099))).iloc[0]
+    assert math.isnan(few["bootstrap_low"])
+    assert few["told_apart"] is None
+
+
+def test_models_stand_against_the_baselines() -> None:
+    """A tuned model that beats the mean and its default, but not the composition."""
+    rows, errors = two_settings(200, (0.010, 0.012, 0.011))
+    tuned = errors[errors["setting"] == "tuned"]
+    baselines = [
+        tuned.assign(model=name, setting="baseline", absolute_error=tuned["absolute_error"] + gap)
+        for name, gap in (("mean", 0.5), ("composition", -0.001))
+    ]
+    found = differences(rows, pd.concat([errors, *baselines]))
+    against = found[found["comparison"] == "against a baseline"]
+    assert len(against) == 4
+    own = against[(against["setting"] == "tuned") & (against["other_model"] == "composition")]
+    assert own["difference"].item() == pytest.approx(0.001)
+    assert "composition" not in set(found["model"])
+    (lines,) = say_verdicts(found).values()
+    (said,) = [line for line in lines if line.startswith("cgcnn, tuned, beats")]
+    assert "beats the training mean (difference -0.5" in said
+    assert "and its default (difference -0.011" in said
+    assert "is worse than the composition forest" in said
+    warnings = [line for line in lines if line.startswith("warning")]
+    assert any("cgcnn, tuned, is not shown to beat the composition forest" in w for w in warnings)
+    assert len(warnings) == 2  # the default does not beat it, either
+    assert say_verdicts(differences(rows, errors)) == {}
 
 
 def test_bootstrap_agrees_with_the_standard_error_of_paired_rows() -> None:

@@ -1,6 +1,7 @@
 """Pictures of an ensemble: what is drawn, from the figure itself."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,15 @@ def test_what_cannot_be_drawn(classes: Path, tmp_path: Path) -> None:
         save_ensemble_figures(tmp_path)
     with pytest.raises(DataError, match="cannot be written"):
         save_ensemble_figures(classes, folder=tmp_path / "none")
+
+
+def test_score_that_is_not_defined_is_said_and_not_drawn(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    curve = pd.read_csv(folder / "member_curve.csv")
+    curve[["nll", "nll_std"]] = np.nan
+    curve.to_csv(folder / "member_curve.csv", index=False)
+    _, nll, area, _ = member_curve_figure(read_results(folder)).axes
+    (said,) = [text.get_text() for text in nll.texts]
+    assert said == "NLL (nats): not defined for these members and test rows"
+    assert not nll.lines
+    assert area.lines

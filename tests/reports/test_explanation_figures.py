@@ -113,8 +113,22 @@ def test_figures_are_files(tmp_path):
 
 
 def test_class_without_explanations_is_drawn_empty(tmp_path):
+    """Nothing that could be read as a share of 0 %."""
     run = write_run(tmp_path / "run", high=[])
     assert len(save_explanation_figures(run)) == 6
+    (results,) = read_explanations(run)
+    (bars,) = label_figure(results).axes
+    assert np.isnan([bar.get_height() for bar in bars.patches[7:]]).all()
+    assert not np.isnan([bar.get_height() for bar in bars.patches[:7]]).any()
+    _, labels = bars.get_legend_handles_labels()
+    assert "high: no explanations" in labels
+    low, high, *_ = edge_figure(results).axes
+    assert len(low.images) == 1
+    assert not high.images
+    assert high.patch.get_hatch() == "//"
+    assert [text.get_text() for text in high.texts] == ["no explanations"]
+    row = motif_figure(results).axes[N_MOTIFS:]
+    assert [text.get_text() for text in row[0].texts] == ["no explanations", "high"]
     assert save_explanation_figures(write_run(tmp_path / "none", low=[], high=[])) == []
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import pandas as pd
 
 from raymat.errors import RunError
+from raymat.reports.comparison_pairs import say_verdicts
 from raymat.reports.comparison_statistics import (
     checked_rows,
     largest_size,
@@ -174,6 +175,9 @@ def _property_parts(
     size = largest_size(summary)
     at_most = own[own["training_size"] == size]
     yield score_chart(at_most)
+    if not differences.empty:
+        mine = differences[differences["property"] == name]
+        yield from (Note(line) for line in say_verdicts(mine).get(name, ()))
     yield from _pairs(at_most, differences, name)
     cost = cost_chart(summary[summary["training_size"] == size])
     if cost is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from raymat.reports.comparison_pairs import FEWEST_REPETITIONS, say_told_apart
 from raymat.reports.drawing import with_unit
 from raymat.reports.page import charts
 from raymat.reports.page.parts import Chart
@@ -121,7 +122,7 @@ def pair_rows(differences: pd.DataFrame) -> pd.DataFrame:
     """Give each pair of one property and training size once, with a short name."""
     rows = differences.assign(
         pair=[_say_pair(row) for row in differences.to_dict("records")],
-        told_apart=["yes" if is_apart else "no" for is_apart in differences["told_apart"]],
+        told_apart=[say_told_apart(value) for value in differences["told_apart"]],
     )
     ends = ["model", "setting", "other_model", "other_setting"]
     same = [
@@ -143,7 +144,9 @@ def pair_chart(differences: pd.DataFrame) -> Chart:
     label = with_unit("test MAE", unit if isinstance(unit, str) else "") if is_error else "accuracy"
     shown = charts.base()
     y = alt.Y("pair:N", title=None, sort=list(rows["pair"]))
-    scale = alt.Scale(domain=["yes", "no"], range=["#0072b2", "#999999"])
+    answers = {"yes": "#0072b2", "no": "#999999", "not estimated": "#d9d9d9"}
+    met = [answer for answer in answers if answer in set(rows["told_apart"])]
+    scale = alt.Scale(domain=met, range=[answers[answer] for answer in met])
     legend = alt.Legend(symbolOpacity=1, symbolType="circle")
     color = alt.Color("told_apart:N", title="told apart", scale=scale, legend=legend)
     x = alt.X("difference:Q", title=f"difference in {label}")
@@ -167,7 +170,8 @@ def pair_chart(differences: pd.DataFrame) -> Chart:
     caption = (
         f"First minus second on the same test rows; left of the line the {left}. Thick: 95 %"
         " interval over the test crystals (bootstrap); thin: over the repetitions (t, corrected for"
-        " their common training rows). Told apart: both leave out zero."
+        " their common training rows). Told apart: both leave out zero; not estimated below"
+        f" {FEWEST_REPETITIONS} repetitions."
     )
     return charts.chart("Differences", drawn, rows, caption)
 

@@ -18,6 +18,7 @@ _GAP = 1  # columns between the heat maps of the two classes
 def label_rows(found: Findings, labels: str) -> pd.DataFrame:
     """Give a row for each label and class: how often it occurs, and in the training crystals."""
     own = _of(found, labels, "node").rename(columns={"a": labels})
+    own["share"] = own["share"].where(~own["class"].isin(_without(own)))  # not a share of 0 %
     return own[[labels, "class", "count", "share", "training_share", "ratio"]]
 
 
@@ -25,6 +26,16 @@ def edge_rows(found: Findings, labels: str) -> pd.DataFrame:
     """Give a row for each pair of labels (a <= b) and class."""
     own = _of(found, labels, "edge").astype({"b": int})
     return own[["class", "a", "b", "count", "share", "training_share", "ratio"]]
+
+
+def _without(rows: pd.DataFrame) -> list[str]:
+    """Give the classes of which there is no explanation."""
+    counts = rows.groupby("class", sort=False)["count"].sum()
+    return [str(word) for word, count in counts.items() if not count]
+
+
+def _say_without(words: list[str]) -> str:
+    return "".join(f" There are no explanations of {word}." for word in words)
 
 
 def _of(found: Findings, labels: str, kind: str) -> pd.DataFrame:
@@ -73,6 +84,7 @@ def label_chart(found: Findings, labels: LabelKind) -> Chart:
         if has_training
         else "Of the nodes of the explanations that there are so far."
     )
+    caption += _say_without(_without(rows))
     return charts.chart(f"{labels.capitalize()}s in explanations", drawn, rows, caption)
 
 
@@ -111,7 +123,9 @@ def edge_chart(found: Findings, labels: LabelKind) -> Chart:
             ],
         )
     )
-    heads = [{"place": 1 + c * second + n // 2, "text": words[c], "b": 1} for c in CLASSES]
+    empty = _without(rows)
+    names = [f"{word}: no explanations" if word in empty else word for word in words]
+    heads = [{"place": 1 + c * second + n // 2, "text": names[c], "b": 1} for c in CLASSES]
     titles = (
         alt.Chart(alt.InlineData(values=heads))
         .mark_text(fontSize=13, fontWeight="bold", baseline="top")
@@ -122,7 +136,7 @@ def edge_chart(found: Findings, labels: LabelKind) -> Chart:
         f"Left {words[0]}, right {words[1]}. Each pair stands once, the smaller label below."
         " Where there is no cell, no explanation has an edge of that pair. Colors follow the"
         " square root of the share."
-    )
+    ) + _say_without(empty)
     return charts.chart(f"{labels.capitalize()}s that are joined", drawn, rows, caption)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from raymat.reports.drawing import AMBER, GREEN, SKY, with_unit
 from raymat.reports.page import charts
 from raymat.reports.page.labels import colors, member_axis
-from raymat.reports.page.parts import Chart, Part
+from raymat.reports.page.parts import Chart, Note, Part
 from raymat.reports.page.run_files import RunFiles
 
 _SETTLED = 5  # members; with fewer the NLL of a raw spread has no useful mean
@@ -41,7 +41,10 @@ def member_curve(run: RunFiles) -> Iterator[Part]:
     after = calibration.get("after") or {}
     is_class = metrics.get("task") == "classification"
     for score in _SCORES:
-        if score not in curve or curve[score].isna().all():
+        if score not in curve:
+            continue
+        if curve[score].isna().all():
+            yield Note(f"{_SCORES[score]}: not defined for these members and test rows, not drawn.")
             continue
         rows = _rows(curve, score, {_ALL: before.get(score), _SCALED: after.get(score)})
         hidden = score == "nll" and not is_class

@@ -26,6 +26,7 @@ from raymat.reports.page.labels import colors
 from raymat.reports.page.parts import Chart, Note, Part, Table
 from raymat.reports.page.run_files import RunFiles
 from raymat.screening.probability import wilson_interval
+from raymat.training.metrics import FEW_ROWS
 
 Floats = NDArray[np.float64]
 
@@ -70,6 +71,9 @@ def spread(run: RunFiles) -> Iterator[Part]:
         return
     yield Note(SHARED_ERRORS)
     yield _scores(calibration)
+    n_scored = (calibration.get("scored_on") or {}).get("n", FEW_ROWS)
+    if n_scored < FEW_ROWS:
+        yield Note(f"Scores of {n_scored:,} test rows say little of others.", is_warning=True)
     if calibration.get("remark"):
         yield Note(f"On the recalibration: {calibration['remark']}.")
     if not run.has("predictions.parquet"):

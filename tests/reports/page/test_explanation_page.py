@@ -32,6 +32,24 @@ def test_bars_are_the_shares_of_the_summary(finished):
     assert low["count"].to_dict() == {1: 0, 2: 0, 3: 0, 4: 6, 5: 3, 6: 0, 7: 0}
 
 
+def test_class_without_explanations_has_no_shares(finished):
+    """A bar or a cell of 0 % would be a finding."""
+    lines = (finished / "explanations.jsonl").read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["target_class"] == 0]
+    (finished / "explanations.jsonl").write_text("".join(kept), encoding="utf-8")
+    summary = pd.read_csv(finished / "summary.csv")
+    summary.loc[summary["target_class"] == 1, ["count", "share", "ratio"]] = 0
+    summary.to_csv(finished / "summary.csv", index=False)
+    found = parts_of(finished, Chart)
+    bars, cells = found["Periods in explanations"], found["Periods that are joined"]
+    shares = bars.rows.groupby("class")["share"]
+    assert shares.count().to_dict() == {"high": 0, "low": 7}
+    assert "There are no explanations of high." in bars.caption
+    (heads,) = cells.spec["datasets"].values()
+    assert [head["text"] for head in heads] == ["low", "high: no explanations"]
+    assert "There are no explanations of high." in cells.caption
+
+
 def test_heat_map_has_every_pair_of_the_summary(finished):
     chart = parts_of(finished, Chart)["Periods that are joined"]
     rows = chart.rows[chart.rows["count"] > 0]
