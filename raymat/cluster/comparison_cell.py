@@ -257,6 +257,6 @@ def keep_baselines(inputs: RunInputs, run: RunDirectory) -> None:
             shutil.copyfile(known[0], temporary)
             return
         rows = inputs.split.rows("test")
-        table = {"material_id": np.asarray(inputs.crystals.material_ids)[rows]}
-        table |= {"target": inputs.targets[rows], **predict_baselines(inputs)}
-        pd.DataFrame(table).to_parquet(temporary, index=False)
+        ids = np.asarray(inputs.crystals.material_ids)[rows]
+        table = pd.DataFrame({"material_id": ids, "target": inputs.targets[rows]})
+        table.assign(**predict_baselines(inputs)).to_parquet(temporary, index=False)

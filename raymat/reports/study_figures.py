@@ -97,7 +97,7 @@ class _Scores:
 
     def _frame(self, axes: "Axes", scores: "pd.Series[float]", what: str) -> None:
         """Keep the worst from hiding all others, and name how many are outside."""
-        frame = score_frame(scores.to_numpy(float), is_higher_better=self.is_higher_better)
+        frame = score_frame(scores, is_higher_better=self.is_higher_better)
         axes.set_ylim(frame.low, frame.high)
         remark = frame.remark(what, is_higher_better=self.is_higher_better)
         axes.legend(frameon=False, title=remark or None)

@@ -256,7 +256,7 @@ def _status_color() -> alt.Color:
 def _frame(scores: "pd.Series[float]", task: Task, what: str) -> tuple[dict[str, Any], str]:
     """Give the scale that shows the best scores, and a sentence on those outside of it."""
     is_higher_better = higher_is_better(task)
-    frame = score_frame(scores.to_numpy(float), is_higher_better=is_higher_better)
+    frame = score_frame(scores, is_higher_better=is_higher_better)
     remark = frame.remark(what, is_higher_better=is_higher_better)
     scale = {"domain": [frame.low, frame.high], "nice": False}
     return scale, f" {remark}: zoom out." if remark else ""
