@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
@@ -38,14 +38,15 @@ class ScoreFrame:
         return f"{self.n_outside:,} {what}{several} {side} the frame"
 
 
-def score_frame(scores: Floats, *, is_higher_better: bool) -> ScoreFrame:
+def score_frame(scores: ArrayLike, *, is_higher_better: bool) -> ScoreFrame:
     """Compute the frame that shows the best scores, and bad ones unless they are far from the rest.
 
     The best score is always inside. On the side of the worse ones the frame ends three times as
     far beyond the median as the best is on its other side, so a diverged trial does not make all
     others one line. Scores that are not finite are left out.
     """
-    known = scores[np.isfinite(scores)]
+    values = np.asarray(scores, dtype=np.float64)
+    known = values[np.isfinite(values)]
     if not len(known):
         return ScoreFrame(0.0, 1.0, 0)
     losses = -known if is_higher_better else known

@@ -102,6 +102,16 @@ def test_run_tells_what_was_asked_of_what(capsys: pytest.CaptureFixture[str]) ->
     assert said.count("-5.343 eV/atom") == 2
 
 
+@pytest.mark.usefixtures("_no_figures")
+def test_model_that_the_mean_beats_is_doubted_first(capsys: pytest.CaptureFixture[str]) -> None:
+    worse = {"metric": "mae", "n": 40, "mean": {"difference": 0.2, "lo": 0.1, "hi": 0.3}}
+    Path("run/metrics.json").write_text(json.dumps({"verdict": worse}))
+    assert contributions("-o", "out") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("warning: ")
+    assert "run/best: the model is not shown to beat the mean of its training rows" in first
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("_no_figures")
 def test_killed_run_is_not_complete_and_is_continued(capsys: pytest.CaptureFixture[str]) -> None:

@@ -391,7 +391,7 @@ def test_rows_without_spread_are_told() -> None:
     calibration = {"fitted_on": counts, "scored_on": {"n": 15}, "remark": "They chose."}
     lines = say_remarks(calibration)
     assert lines == "They chose.\n3 validation rows without spread are left out"
-    assert say_remarks({"fitted_on": {"n": 1}, "scored_on": {"n": 1}}) is None  # of an older run
+    assert say_remarks({"fitted_on": {"n": 1}, "scored_on": {"n": 15}}) is None  # of an older run
 
 
 METRICS: dict[str, Any] = {

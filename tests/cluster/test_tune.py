@@ -170,6 +170,18 @@ def test_metrics_hold_the_contract(run: Run) -> None:
     assert metrics["leakage"] == {"n_test": 7, "n_formula": 0, "n_formula_spacegroup": 0}
 
 
+def test_verdict_is_of_the_same_rows_as_the_scores(run: Run) -> None:
+    metrics, verdict = run.metrics, run.metrics["verdict"]
+    others = {**metrics["baselines"], "default": metrics["default"]}
+    assert set(verdict) == {"metric", "n", *others}
+    for name, scores in others.items():
+        own = verdict[name]
+        assert own["difference"] == pytest.approx(metrics["test"]["mae"] - scores["mae"])
+        assert own["lo"] <= own["difference"] <= own["hi"]
+    own = verdict["default"]
+    assert metrics["difference"] == {"mae": own["difference"], "mae_ci95": [own["lo"], own["hi"]]}
+
+
 def test_scores_follow_from_the_predictions(run: Run) -> None:
     for part in ("test", "validation"):
         rows = run.predictions[run.predictions["part"] == part]
