@@ -29,7 +29,7 @@ class Terminal(Console):
         file = getattr(stream, "rich_proxied_file", None)
         super().__init__(**{"file": file, **own, **options})
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """Give text as Rich draws it; its width is that of what is shown."""
         return super().render_str(plain_lines(text), **options)
 

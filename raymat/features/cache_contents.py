@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from raymat.errors import ConfigError, RunError
-from raymat.features.table_cache import new_partial, partial_folders
+from raymat.features.table_cache import LOCK, new_partial, partial_folders
 from raymat.features.table_files import HEADER, Header, read_header
 
 LIMIT_VARIABLE = "RAYMAT_CACHE_LIMIT"
@@ -79,6 +79,7 @@ def read_contents(folder: Path) -> CacheContents:
     """
     try:
         entries = sorted(folder.iterdir()) if folder.exists() else []
+        entries = [path for path in entries if path.suffix != LOCK]
     except OSError as cause:
         problem = cause.strerror or str(cause)
         raise RunError(f"{folder}: the cache cannot be read ({problem})") from cause
@@ -160,6 +161,14 @@ def standing_limit() -> int | None:
     """
     text = os.environ.get(LIMIT_VARIABLE, "").strip()
     return parse_size(text, where=LIMIT_VARIABLE) if text else None
+
+
+def has_limit() -> bool:
+    """Say whether there is a standing limit that can be kept."""
+    try:
+        return standing_limit() is not None
+    except ConfigError:
+        return False
 
 
 def keep_limit(folder: Path, *, keep: Collection[str]) -> None:

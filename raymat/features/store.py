@@ -1,5 +1,6 @@
 """The feature tables of a crystal set: at hand, from the cache, or built."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from raymat.data.crystals import CrystalSet
-from raymat.features.cache_contents import keep_limit
+from raymat.features.cache_contents import keep_limit, remove_key
 from raymat.features.memory import available_memory
 from raymat.features.table import FeatureTable, TableConfig
-from raymat.features.table_cache import default_cache_folder, load_table, store_table, table_key
+from raymat.features.table_cache import (
+    building,
+    default_cache_folder,
+    load_table,
+    store_table,
+    table_key,
+)
 from raymat.features.table_shards import Builder, build_in_shards, is_large
 
 
@@ -60,8 +67,11 @@ def find_or_build(
     cache: Path | None = None,
     build: Builder = build_here,
     on_shard: Callable[[int], None] = lambda _done: None,
+    is_kept: bool = True,
 ) -> FeatureTable:
     """Take a table from the cache, or build it and put it there.
+
+    Of several processes that ask for the same table at once, one builds it and the others wait.
 
     That of a large set is built shard by shard and joined on disk (see
     `table_shards`), so that memory does not grow with their number. A standing limit of the
@@ -73,6 +83,8 @@ def find_or_build(
         cache: the cache's folder; None for the user's own.
         build: how to build it, or a shard of it; `build_here` unless given.
         on_shard: called with the number of crystals done after every shard.
+        is_kept: put it into the cache. Without, it is built in memory, or, for a large set, on disk
+            and taken out of the cache at once; it lasts as long as the table is in use.
 
     Raises:
         ConfigError: it must be built and does not fit into memory.
@@ -82,14 +94,37 @@ def find_or_build(
     table = load_table(folder, key, config)
     if table is not None:
         return table
+    with building(folder, key):
+        table = load_table(folder, key, config)  # another process may just have built it
+        if table is None:
+            table = _build(crystals, config, folder, key, build, on_shard, is_kept=is_kept)
+    if is_kept:
+        keep_limit(folder, keep=(key,))
+    return table
+
+
+def _build(
+    crystals: CrystalSet,
+    config: TableConfig,
+    folder: Path,
+    key: str,
+    build: Builder,
+    on_shard: Callable[[int], None],
+    *,
+    is_kept: bool,
+) -> FeatureTable:
+    table = None
     if is_large(crystals):
         table = build_in_shards(
             crystals, config, folder=folder, key=key, build=build, on_shard=on_shard
         )
+        if table is not None and not is_kept:
+            with contextlib.suppress(OSError):
+                remove_key(folder, key)
     if table is None:
         table = build(crystals, config)
-        store_table(folder, key, table)
-    keep_limit(folder, keep=(key,))
+        if is_kept:
+            store_table(folder, key, table)
     return table
 
 

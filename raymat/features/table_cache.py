@@ -7,6 +7,7 @@ Nothing here stops the work: a cache that cannot be written is a warning.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
@@ -28,6 +29,7 @@ from raymat.features.table import FeatureTable, TableConfig
 from raymat.features.table_files import HEADER, read_table, write_joined, write_table
 
 PARTIAL = ".partial"
+LOCK = ".lock"  # a killed builder leaves it behind; the next one takes it
 _OWN_PARTIAL = re.compile(rf"(damaged-)?[0-9a-f]{{16}}-[0-9a-f]{{32}}{re.escape(PARTIAL)}")
 _STALE_S = 86_400.0  # a writer that has not finished in a day never will
 
@@ -106,6 +108,47 @@ def store_joined(folder: Path, key: str, config: TableConfig, parts: Iterable[st
     """
     paths = [folder / part for part in parts]
     return _store(folder, key, config, lambda partial: write_joined(partial, key, config, paths))
+
+
+@contextlib.contextmanager
+def building(folder: Path, key: str) -> Iterator[None]:
+    """Let one process at a time build a table; others wait, and find it in the cache then.
+
+    Where a cache cannot be written or locked, each builds its own.
+
+    Args:
+        folder: of the cache.
+        key: of the table.
+    """
+    path = folder / f".{key[:16]}{LOCK}"
+    try:
+        handle = _locked(path)
+    except OSError as cause:
+        _log.debug("%s: not locked (%s)", path, cause)
+        yield
+        return
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: whoever waits looks for a new one
+        os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """Take a lock, by a file that is removed with it; the kernel frees it if its holder dies."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except FileNotFoundError:  # its holder has just removed it
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 def sweep_partial(folder: Path, *, older_than_s: float = _STALE_S) -> None:

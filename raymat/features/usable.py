@@ -28,7 +28,11 @@ class UsableFeatures:
 
 
 def usable_features(
-    crystals: CrystalSet, views: Iterable[FeatureView], *, cache: Path | None = None
+    crystals: CrystalSet,
+    views: Iterable[FeatureView],
+    *,
+    cache: Path | None = None,
+    is_kept: bool = True,
 ) -> UsableFeatures:
     """Take from the cache, or build, what some views read, and leave out what one cannot read.
 
@@ -36,6 +40,7 @@ def usable_features(
         crystals: those to read.
         views: of the models.
         cache: the cache's folder; None for the user's own.
+        is_kept: put what is built into the cache.
 
     Raises:
         ConfigError: the features do not fit into memory.
@@ -45,7 +50,7 @@ def usable_features(
     for view in dict.fromkeys(views):
         config = view.table_config
         if config not in tables:
-            tables[config] = find_or_build(crystals, config, cache=cache)
+            tables[config] = find_or_build(crystals, config, cache=cache, is_kept=is_kept)
         unusable |= view.unusable(crystals, tables[config])
     rows = np.setdiff1d(np.arange(len(crystals)), list(unusable)).astype(np.int64)
     if not unusable:

@@ -14,6 +14,7 @@ from raymat.data.crystals import CrystalSet
 from raymat.ensembles.applicability import Applicability, find_applicability
 from raymat.ensembles.predictions import MemberPredictions
 from raymat.ensembles.stored import Ensemble, predict_together
+from raymat.features.cache_contents import has_limit
 from raymat.features.lithium_coordination import LITHIUM, lithium_coordination
 from raymat.features.usable import usable_features
 from raymat.screening.candidates import filter_candidates, needs_members
@@ -78,7 +79,8 @@ def screen_shard(
     reasons = _add_volume_ratio(columns, crystals, criterion)
     asked = np.flatnonzero(needs_members(criterion, columns) & (reasons == ""))
     views = [view for ensemble in ensembles.values() for view in ensemble.views]
-    usable = usable_features(crystals.take(asked), views, cache=cache)
+    # Candidates are many and are read once: without a limit of its size they would fill the cache.
+    usable = usable_features(crystals.take(asked), views, cache=cache, is_kept=has_limit())
     for row, reason in usable.unusable.items():
         reasons[asked[row]] = reason
     rows = asked[usable.rows]

@@ -1,6 +1,9 @@
 """The tables of a crystal set: one at hand, one from the cache, or one that is built."""
 
+import contextlib
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pandas as pd
 import pytest
 
 from raymat.data.crystals import CrystalSet
+from raymat.data.writers import write_crystals
 from raymat.errors import ConfigError
 from raymat.features import store as store_module
 from raymat.features.edge_table import EdgeConfig
@@ -153,3 +157,64 @@ def test_a_store_travels_with_its_tables(twelve_crystals: CrystalSet, tmp_path: 
     assert len(again.crystals.properties) == 12
     assert isinstance(twelve_crystals.properties, pd.DataFrame)
     assert "y" in twelve_crystals.properties  # the set itself keeps its own
+
+
+BUILDER = """
+import sys
+from pathlib import Path
+from raymat.data.readers import load_crystals
+from raymat.features.neighbor_table import NeighborConfig
+from raymat.features.store import build_here, find_or_build
+
+def build(crystals, config):
+    with Path(sys.argv[2]).open("a") as tally:
+        tally.write("built\\n")
+    return build_here(crystals, config)
+
+crystals = load_crystals(sys.argv[1], max_rejected=0.0).crystals
+print("ready", flush=True)
+sys.stdin.readline()
+config = NeighborConfig(cutoff=6.0, max_neighbors=12)
+print(len(find_or_build(crystals, config, cache=Path(sys.argv[3]), build=build)))
+"""
+
+
+def test_processes_that_begin_together_build_once(
+    tiny_crystals: CrystalSet, tmp_path: Path
+) -> None:
+    write_crystals(tiny_crystals, tmp_path / "tiny.parquet")
+    arguments = [str(tmp_path / name) for name in ("tiny.parquet", "tally", "cache")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", BUILDER, *arguments], **pipes)
+            )
+            for _ in range(4)
+        ]
+        for process in started:
+            assert process.stdout.readline() == "ready\n"
+        for process in started:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.communicate()[0] for process in started] == ["4\n"] * 4
+    assert (tmp_path / "tally").read_text() == "built\n"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_builder_that_was_killed_holds_nobody_up(tiny_crystals: CrystalSet, tmp_path: Path) -> None:
+    (tmp_path / f".{table_key(tiny_crystals, SMALL)[:16]}.lock").touch()
+    find_or_build(tiny_crystals, SMALL, cache=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [table_key(tiny_crystals, SMALL)]
+
+
+def test_table_that_is_not_kept_leaves_the_cache_as_it_was(
+    tiny_crystals: CrystalSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_or_build(tiny_crystals, SMALL, cache=tmp_path, is_kept=False)
+    assert same(found, SMALL.build(tiny_crystals))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("raymat.features.store.is_large", lambda _crystals: True)
+    found = find_or_build(tiny_crystals, SMALL, cache=tmp_path, is_kept=False)
+    assert same(found, SMALL.build(tiny_crystals))
+    assert list(tmp_path.iterdir()) == []

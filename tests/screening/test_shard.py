@@ -259,6 +259,23 @@ def test_blocks_make_numbers_the_same_bit_by_bit(
             assert np.array_equal(np.stack(found[name]), np.stack(whole[name]))
 
 
+def test_candidates_fill_the_cache_only_under_a_limit(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shard,) = iter_shards(str(study.candidates), size=1000)
+
+    def tables_after(folder: Path) -> int:
+        screen_shard(shard.crystals, LITHIUM_METAL, study.ensembles, cache=folder)
+        return len(list(folder.glob("*")))
+
+    monkeypatch.delenv("RAYMAT_CACHE_LIMIT", raising=False)
+    assert tables_after(tmp_path / "free") == 0
+    monkeypatch.setenv("RAYMAT_CACHE_LIMIT", "nonsense")
+    assert tables_after(tmp_path / "free") == 0
+    monkeypatch.setenv("RAYMAT_CACHE_LIMIT", "1GB")
+    assert tables_after(tmp_path / "limited") > 0
+
+
 def test_rows_are_those_of_the_source(study: Study) -> None:
     (whole,) = iter_shards(str(study.candidates), size=1000)
     ids = dict(zip(whole.crystals.material_ids, whole.rows, strict=True))
