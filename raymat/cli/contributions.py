@@ -18,8 +18,7 @@ def contributions(
         str,
         typer.Argument(
             metavar="CRYSTALS",
-            help="Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or the"
-            " name of a built-in set. No target is needed.",
+            help=f"{options.SOURCES}. No target is needed.",
             show_default=False,
         ),
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.cli.data_options import MaxRejected, Source, new_table, progress, say_counts, show
+from raymat.cli.data_options import MaxRejected, Source, new_table, progress, show, show_source
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import ConfigError, RunError
 
@@ -97,7 +97,7 @@ def build(
     from raymat.data.readers import load_crystals
 
     loaded = load_crystals(source, target=target, max_rejected=max_rejected)
-    typer.echo(f"{source}: {say_counts(loaded)}")
+    show_source(source, loaded.source)
     _build(_configs(space, model, loaded.crystals), loaded.crystals)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.cli.data_options import MaxRejected, Sources, Target, new_table, say_source, show
+from raymat.cli.data_options import MaxRejected, Sources, Target, new_table, show, show_source
 from raymat.cli.outputs import prepare_files, refuse_run_folder, source_stem
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import ConfigError, DataError
@@ -63,7 +63,7 @@ def _check(source: str, target: str | None, max_rejected: float, path: Path | No
 
     with _listing(path) as add:
         found = survey(source, target=target, on_rejected=add)
-    typer.echo(f"{source}: {say_source(found.source)}")
+    show_source(source, found.source)
     if found.source.n_rejected:
         show(_reason_table(found), _row_table(found))
     found.check_share(source, max_rejected)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.cli.data_options import MaxRejected, Source, Target, new_table, say_counts, show
+from raymat.cli.data_options import MaxRejected, Source, Target, new_table, show, show_source
 from raymat.cli.outputs import prepare_files, refuse_run_folder, source_stem
 from raymat.data.limits import MAX_REJECTED
 
@@ -39,7 +39,7 @@ def describe(
 
     loaded = load_crystals(source, target=target, max_rejected=max_rejected)
     description = describe_data(loaded, target)
-    typer.echo(f"{source}: {say_counts(loaded)}")
+    show_source(source, loaded.source)
     for kind, n in description.reasons.items():
         typer.echo(f"  rejected: {n:,} × {kind}")
     show(_number_table(description), _element_table(description))

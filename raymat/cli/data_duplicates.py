@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.cli.data_options import MaxRejected, Sources, new_table, progress, say_counts, show
+from raymat.cli.data_options import MaxRejected, Sources, new_table, progress, show, show_source
 from raymat.cli.outputs import prepare_files, refuse_run_folder
 from raymat.data.limits import MAX_REJECTED
 from raymat.errors import DataError
@@ -107,7 +107,7 @@ def _load(
     loaded = []
     for source in sources:
         one = load_crystals(source, max_rejected=max_rejected)
-        typer.echo(f"{source}: {say_counts(one)}")
+        show_source(source, one.source)
         loaded.append((source, one.crystals))
     if target is not None and not any(target in c.properties for _, c in loaded):
         from raymat.data.checks import numeric_columns

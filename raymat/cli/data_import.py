@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymat.cli import options
-from raymat.cli.data_options import MaxRejected, Target, new_table, say_counts, show
+from raymat.cli.data_options import MaxRejected, Target, new_table, say_source, show
 from raymat.cli.interrupting import interruptible
 from raymat.cli.outputs import check_output, prepare_files, rejected_beside
 from raymat.data.limits import MAX_REJECTED
@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 
     from raymat.sources.files.importing import Imported, ImportRequest
 
-_SOURCES = (
-    "Folder, zip or tar archive of CIF, POSCAR, XYZ or pymatgen JSON files, or such a file;"
-    " ASE database; Parquet, CSV or JSON table; folder with id_prop.csv; built-in name."
-)
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCES)]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=f"{options.SOURCES}.")]
 Out = Annotated[
     Path, typer.Option("-o", "--out", metavar="OUT.parquet", help="Parquet file to write.")
 ]
@@ -125,7 +121,7 @@ def _import(request: "ImportRequest", out: Path, *, quiet: bool) -> "Imported":
 
 
 def _say(imported: "Imported", out: Path) -> None:
-    typer.echo(f"{out}: {say_counts(imported, of='source ')}")
+    typer.echo(f"{out}: {say_source(imported.source, of='source ')}")
     for note in imported.notes:
         typer.echo(f"note: {note}")
     if len(imported.rejected):

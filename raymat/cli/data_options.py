@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymat.cli import options
+from raymat.cli.outputs import say_notes
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from raymat.data.facts import DataSource
-    from raymat.data.readers import LoadedData
-    from raymat.sources.files.importing import Imported
 
-_FORMATS = (
-    "Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or built-in name."
-)
+_FORMATS = f"{options.SOURCES}."
 
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help=_FORMATS)]
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_FORMATS)]
@@ -31,13 +30,14 @@ MaxRejected = Annotated[
 ]
 
 
-def say_counts(loaded: "LoadedData | Imported", *, of: str = "") -> str:
-    """Say how many rows of loaded or imported data can be used, and which hash is `of` what."""
-    return say_source(loaded.source, of=of)
+def show_source(name: str, source: "DataSource") -> None:
+    """Print how many rows of a checked source can be used, and what to know of how it was read."""
+    typer.echo(f"{name}: {say_source(source)}")
+    say_notes(source.notes)
 
 
 def say_source(source: "DataSource", *, of: str = "") -> str:
-    """Say how many rows of a checked source can be used."""
+    """Say how many rows of a checked source can be used, and which hash is `of` what."""
     counts = f"{source.n_used:,} of {source.n_rows:,} rows usable, {source.n_rejected:,} rejected"
     return f"{counts} ({of}sha256 {source.sha256[:12]})"
 

@@ -26,13 +26,17 @@ MAX_TRIALS, MAX_EPOCHS = 1_000_000, 1_000_000
 _DATA, _TRAINING, _MACHINE, _OUTPUT = "Data", "Training", "Machine", "Output"
 _SEARCH = "Search"
 
+SOURCES = (
+    "Parquet, CSV or JSON table; folder, zip or tar archive of CIF, POSCAR, XYZ or pymatgen JSON"
+    " files (targets in id_prop.csv), or such a file; ASE database; built-in name"
+)
+
 Data = Annotated[
     str | None,
     typer.Option(
         "--data",
         metavar="SOURCE",
-        help="Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv,"
-        " or the name of a built-in set.",
+        help=f"{SOURCES}.",
         rich_help_panel=_DATA,
         show_default=False,
     ),

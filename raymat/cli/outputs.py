@@ -6,12 +6,24 @@ directory is never written over.
 """
 
 import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from raymat.errors import ConfigError, RunError
 from raymat.reading import real_path, user_path
+from raymat.text import plain
 
-_DATA_ENDING = re.compile(r"\.(parquet|csv|json)(\.gz)?$", re.IGNORECASE)
+_DATA_ENDING = re.compile(
+    r"\.(parquet|csv|json|cif|xyz|extxyz|vasp|poscar|zip|db|tgz|txz|tbz2|tar(\.(xz|bz2))?)(\.gz)?$",
+    re.IGNORECASE,
+)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Say on stderr how a source was read where that is not as a matter of course."""
+    for note in notes:
+        sys.stderr.write(f"note: {plain(note)}\n")
 
 
 def source_stem(source: str) -> str:

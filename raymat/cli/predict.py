@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymat.cli import options
-from raymat.cli.outputs import check_output, prepare_files, rejected_beside, source_stem
+from raymat.cli.outputs import (
+    check_output,
+    prepare_files,
+    rejected_beside,
+    say_notes,
+    source_stem,
+)
 from raymat.errors import ModelFileError
 from raymat.properties import ZERO_ONE, find_property
 from raymat.text import plain
@@ -33,8 +39,7 @@ def predict(
         str,
         typer.Argument(
             metavar="CRYSTALS",
-            help="Parquet, CSV, JSON or JSON.GZ file, folder of CIF files with id_prop.csv, or the"
-            " name of a built-in set. No target is needed.",
+            help=f"{options.SOURCES}. No target is needed.",
             show_default=False,
         ),
     ],
@@ -81,6 +86,7 @@ def predict(
     device = choose_device(gpus)
     trained = load_predictor(model)
     usable = load_usable(trained, crystals, max_rejected)
+    say_notes(usable.source.notes)
     for warning in say_doubts(trained, usable):
         sys.stderr.write(f"warning: {warning}\n")
     table = prediction_table(trained, usable.crystals, features=usable.features, device=device)

@@ -35,6 +35,7 @@ def say_data(event: Event) -> list[str]:
     parts = f"{rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test"
     return [
         f"data: {data['name']}, {counts}; target: {event['target']}{unit}",
+        *[f"note: {note}" for note in data.get("notes", ())],
         *say_classes(event),
         f"split: {split['kind']}, {parts}",
         event["leakage_line"],

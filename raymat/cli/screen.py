@@ -23,7 +23,7 @@ Candidates = Annotated[
     typer.Option(
         "--candidates",
         metavar="CRYSTALS",
-        help="Parquet, CSV, JSON or JSON.GZ file, or folder of CIF files.",
+        help=f"{options.SOURCES}.",
         show_default=False,
     ),
 ]

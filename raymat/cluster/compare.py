@@ -111,6 +111,8 @@ def _run(request: CompareRequest, run: RunDirectory) -> pd.DataFrame:
             cells=len(plan.cells()),
             data={name: asdict(rows.source) for name, rows in rows_of.items()},
         )
+        for note in dict.fromkeys(n for rows in rows_of.values() for n in rows.source.notes):
+            run.emit("warning", text=note)
         results = _Results(plan, run)
         left = results.missing()
         tables.warn_of_slow_fits(left)

@@ -100,7 +100,7 @@ def _run(request: ContributionsRequest, run: RunDirectory, draw: Draw) -> dict[s
     usable = load_usable(model, request.crystals, request.max_rejected)
     run.update_header(**_facts(model, usable), device=device)
     run.emit(STARTED, crystals=len(usable.crystals), rejected=len(usable.rejected))
-    for warning in say_doubts(model, usable):
+    for warning in (*usable.source.notes, *say_doubts(model, usable)):
         run.emit("warning", text=warning)
     with run.replacing("rejected.csv") as path:
         write_csv(usable.rejected, path)

@@ -67,10 +67,14 @@ def read_attachments(path: Path) -> Attachments:
     )
 
 
+# Ids and formulas are text whatever they look like: NaN is a compound, 007 an id.
+_AS_WRITTEN = csv.ConvertOptions(column_types={"material_id": pa.string(), "formula": pa.string()})
+
+
 def _read(file: Path) -> Rows:
     try:
         if file.suffix == ".csv":
-            return _rows(csv.read_csv(file), None)
+            return _rows(csv.read_csv(file, convert_options=_AS_WRITTEN), None)
         return _read_parquet(file)
     except pa.ArrowInvalid as cause:  # an empty CSV, or a file cut off by a full disk
         raise OSError(f"{file}: cannot be read ({cause})") from cause
