@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -31,7 +30,6 @@ from raymat.tracking.own_files import refuse_links
 from raymat.tracking.run_directory import read_header
 from raymat.training.predict import predict_rows
 
-_Z_END = 119  # one above the last element that has a name
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 _REQUIRED: dict[str, type] = {
     **dict.fromkeys(("model", "target", "unit", "task"), str),
@@ -255,19 +253,9 @@ def _check_facts(description: dict[str, Any], *, where: str) -> None:
     Raises:
         ModelFileError: one of them stands there.
     """
-    scaling, elements = description["scaling"], description["elements"]
-    names, threshold = description.get("class_names"), description.get("threshold")
-    for key, value in {**scaling, "threshold": 0.0 if threshold is None else threshold}.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number and math.isfinite(value)):
-            raise ModelFileError(f"{where}: {key} is {quoted(value)}, expected a finite number")
+    scaling, names = description["scaling"], description.get("class_names")
     if scaling.get("std", 1.0) <= 0:
         raise ModelFileError(f"{where}: scaling: std is {scaling['std']:g}, expected above 0")
-    if not (
-        isinstance(elements, list) and all(type(z) is int and 0 < z < _Z_END for z in elements)
-    ):
-        expected = f"expected atomic numbers from 1 to {_Z_END - 1}"
-        raise ModelFileError(f"{where}: elements are {quoted(elements)}, {expected}")
     if names is not None and not (
         isinstance(names, list) and [type(n) for n in names] == [str] * 2
     ):

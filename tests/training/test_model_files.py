@@ -261,12 +261,18 @@ def test_variances_below_zero(folder):
     [
         ({"scaling": {"mean": 0.0, "std": 0.0}}, "scaling: std is 0, expected above 0"),
         ({"scaling": {"mean": 0.0, "std": -1.5}}, "scaling: std is -1.5, expected above 0"),
-        ({"scaling": {"mean": float("nan"), "std": 1.0}}, "mean is nan, expected a finite number"),
-        ({"scaling": {"mean": 0.0, "std": float("inf")}}, "std is inf, expected a finite number"),
-        ({"scaling": {"mean": "1", "std": 1.0}}, "mean is '1', expected a finite number"),
-        ({"threshold": float("nan")}, "threshold is nan, expected a finite number"),
-        ({"elements": [8, 900]}, r"elements are \[8, 900\], expected atomic numbers from 1 to 118"),
-        ({"elements": "O"}, "elements are 'O', expected atomic numbers"),
+        (
+            {"scaling": {"mean": float("nan"), "std": 1.0}},
+            "'mean' must be a finite number, found nan",
+        ),
+        (
+            {"scaling": {"mean": 0.0, "std": float("inf")}},
+            "'std' must be a finite number, found inf",
+        ),
+        ({"scaling": {"mean": "1", "std": 1.0}}, "'mean' must be a finite number, found '1'"),
+        ({"threshold": float("nan")}, "'threshold' must be a finite number, found nan"),
+        ({"elements": [8, 900]}, "'elements' must be atomic numbers, found 900"),
+        ({"elements": "O"}, "'elements' must be a list, found 'O'"),
         ({"class_names": ["a"]}, r"class_names are \['a'\], expected two words"),
     ],
 )
