@@ -84,7 +84,8 @@ def inputs_events(plan: ComparisonPlan) -> list[dict[str, Any]]:
 
 
 def write_log(folder: Path, events: list[dict[str, Any]]) -> None:
-    lines = "".join(json.dumps(event) + "\n" for event in events)
+    time = "2026-01-01T00:00:00+00:00"
+    lines = "".join(json.dumps({**event, "time": time}) + "\n" for event in events)
     (folder / "events.jsonl").write_text(lines, encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from raymat.reports.data_figures import description_figure, save_description_fig
 
 
 def test_picture_shows_target_and_elements(tmp_path: Path) -> None:
-    found = describe(load_crystals("delta", target="bulk_modulus"), "log10_bulk_modulus")
+    found = describe(load_crystals("delta", target="log10_bulk_modulus"), "log10_bulk_modulus")
     figure = description_figure(found)
     histogram, table = figure.axes[:2]
     assert histogram.get_xlabel() == "log10_bulk_modulus (log10(GPa))"
