@@ -94,7 +94,7 @@ def say_failures(members: Metrics) -> list[str]:
     if n_saved:
         who = "1 member" if n_saved == 1 else f"{n_saved} members"
         was = "was" if n_saved == 1 else "were"
-        lines.append(f"{who} failed once and {was} trained with another seed")
+        lines.append(f"{who} failed once and {was} trained again")
     if n_failed:
         listed = ", ".join(str(member) for member in members["failed"])
         lines.append(

@@ -363,7 +363,7 @@ def test_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert f"ensemble of 4 {metrics['test']['mae']:.4f}" in out
     assert "baseline: composition only" in out
     assert "MAE of one member on average" in out
-    assert "1 member failed once and was trained with another seed" in out
+    assert "1 member failed once and was trained again" in out
     assert "1 of 5 members failed twice and is left out: 3" in out
     assert "Spread: recalibrated on 15 validation rows; scored on 15 test rows" in out
     assert "validation rows also chose what a member is" in out
@@ -422,9 +422,9 @@ def test_failures_are_counted_in_words() -> None:
         return say_failures({"planned": 9, "retried": retried, "failed": failed})
 
     assert said(0, []) == []
-    assert said(1, []) == ["1 member failed once and was trained with another seed"]
+    assert said(1, []) == ["1 member failed once and was trained again"]
     assert said(3, [4]) == [
-        "2 members failed once and were trained with another seed",
+        "2 members failed once and were trained again",
         "1 of 9 members failed twice and is left out: 4 (see error in members.parquet)",
     ]
     assert said(2, [4, 7]) == [

@@ -145,4 +145,5 @@ def test_node_that_does_not_see_the_run_is_told(tmp_path: Path, cluster: Cluster
     )
     assert command.wait() == 2
     assert_quiet(command.text())
-    assert f"error: {shared / 'run'}: not seen by {socket.gethostname()}" in command.text()
+    told = f"error: {shared / 'run'}: not shared by all nodes ({socket.gethostname()} ("
+    assert told in command.text()
