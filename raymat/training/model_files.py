@@ -158,6 +158,8 @@ def _say_where_models_lie(folder: Path) -> str:
         header = read_header(folder) if (folder / "run.json").exists() else {}
     except RunError:
         return ""
+    if (folder / "ensemble.json").exists():
+        return "an ensemble; name one member, such as members/0000 in it"
     command, asked = str(header.get("command", "")), header.get("arguments") or {}
     a_run = f"{'an' if command[:1] in set('aeiou') else 'a'} {command} run"
     below = [path.parent for pattern in _BELOW for path in sorted(folder.glob(pattern))]

@@ -114,8 +114,7 @@ def test_one_row_per_cell_with_the_columns_of_the_contract(
 
 def test_run_directory(regression: Comparison) -> None:
     assert sorted(p.name for p in regression.path.iterdir()) == [
-        *(".lock", "cells", "comparison.csv", "errors", "events.jsonl", "rejected.csv"),
-        "run.json",
+        *(".lock", "cells", "comparison.csv", "events.jsonl", "rejected.csv", "run.json"),
     ]
     cells = sorted(p.name for p in (regression.path / "cells").iterdir())
     assert cells == sorted(cell.name for cell in regression.plan.cells())
@@ -241,11 +240,9 @@ def test_failed_cell_does_not_stop_the_others(regression: Comparison, rows: pd.D
     assert "\n" not in regression.failure
     failed = {e["cell"]: e["error"] for e in of_kind(regression.events, "cell_failed")}
     assert set(failed) == {BLOCKED, BROKEN}
-    assert failed[BLOCKED].startswith(f"{regression.path}/cells/{BLOCKED}: cannot be written")
-    assert failed[BROKEN].startswith("TypeError: 'int' object")
-    assert failed[BROKEN].endswith(f"(see errors/{BROKEN}.txt)")
-    text = (regression.path / "errors" / f"{BROKEN}.txt").read_text(encoding="utf-8")
-    assert "Traceback" in text or "run_cell" in text
+    assert failed[BLOCKED].startswith(f"{regression.path}/cells/{BLOCKED}")
+    assert "cannot be" in failed[BLOCKED]
+    assert failed[BROKEN].startswith(f"{regression.path}/cells/{BROKEN}")
     others = rows.drop([BLOCKED, BROKEN]).reset_index(drop=True)
     pd.testing.assert_frame_equal(regression.first_table, others)  # resuming changed no row
 

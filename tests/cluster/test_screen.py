@@ -241,8 +241,9 @@ def test_ensemble_that_changed_meanwhile(study: Study, tmp_path: Path) -> None:
     path = interrupted(study, "mixed", ensembles={**study.folders, "bulk": str(folder)})
     before = find_fingerprint(folder)
     write_ensemble(tmp_path / "other", BULK, numbers=(10, 11))
-    weights = "members/0003/model.safetensors"
-    (folder / weights).write_bytes((tmp_path / "other/members/0010/model.safetensors").read_bytes())
+    for name in ("model.safetensors", "model.json"):
+        other = tmp_path / "other/members/0010" / name
+        (folder / "members/0003" / name).write_bytes(other.read_bytes())
     assert find_fingerprint(folder) != before
     match = r"mine \('bulk'\): the ensemble has changed since the run began \(SHA-256 .*new run$"
     with pytest.raises(RunError, match=match):
