@@ -197,6 +197,10 @@ def write_ensemble(
         for number in numbers:
             member = make_member(target, number, model=model)
             member.__dict__["scaling"] = (scalings or {}).get(number, member.scaling)
+            if threshold is not None:
+                network = load_spec(model).build(member.config, "classification").eval()
+                of_classes = {"task": "classification", "threshold": threshold}
+                member.__dict__.update(network=network, **of_classes)
             save_model(member, folder / MEMBERS / member_name(number))
         if not finished:
             return folder
