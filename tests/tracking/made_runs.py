@@ -20,11 +20,12 @@ DATA = {
     "split": {"kind": "random", "sha256": "e" * 64},
 }
 FACTS = {"n_parameters": 1234, "host": "node-7", "device": "cuda", "pid": 5, "gpu_memory_gb": 2.5}
+ADDRESS = "10.0.0.5:6379"  # of a cluster that is not there
 
 
 def begin_search(path: Path, **options: Any) -> RunDirectory:
     space = {"model": "cgcnn", "budget": {"trials": 4, "epochs": 3}, "search": {"name": "tpe"}}
-    arguments = {"space": space, "data": "/secret/place/made.parquet", "address": "10.0.0.5:6379"}
+    arguments = {"space": space, "data": "/secret/place/made.parquet", "address": ADDRESS}
     header = {"command": "tune", "seed": 3, "arguments": arguments}
     run = RunDirectory.create(path, header, **options)
     run.emit("data", **DATA)

@@ -464,7 +464,7 @@ def test_live_projection_that_cannot_start(tmp_path):
         whole_trial(run, 0)
     assert live.finish() is None
     [warning] = warnings_of(path)
-    assert "the run goes on" in warning
+    assert "the run continues" in warning
 
 
 def test_listening_costs_next_to_nothing(tmp_path):

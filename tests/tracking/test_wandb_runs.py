@@ -8,7 +8,6 @@ from made_runs import begin_search, whole_trial, write_search
 
 from raymat.tracking import wandb_attachments
 from raymat.tracking.events import read_events
-from raymat.tracking.known_addresses import remember_address
 from raymat.tracking.run_directory import RunDirectory, read_header
 from raymat.tracking.wandb_attachments import read_attachments
 from raymat.tracking.wandb_runs import WandbRuns, flat, nested, plain, run_id
@@ -72,9 +71,7 @@ def test_a_comparison_has_a_run_for_each_cell(tmp_path):
     assert (cell.summary["mae"], cell.has_ended) == (0.5, True)
 
 
-def test_an_id_stays_with_its_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    remember_address("10.0.0.5:6379")  # where the made runs say that they were made
+def test_an_id_stays_with_its_run(tmp_path):
     for name in ("a", "b"):
         write_search(tmp_path / name, n_trials=1)
     first = run_id(read_header(tmp_path / "a"), tmp_path / "a/events.jsonl")

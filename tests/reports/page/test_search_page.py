@@ -207,7 +207,7 @@ def test_runs_are_brought_to_wandb_too(
     said = capsys.readouterr().out
     assert said.count("wandb sync") == 2
     assert (tmp_path / "a" / "wandb" / "wandb_report.json").is_file()
-    assert main.run(["report", *runs, "--wandb", "offline"]) == 0
+    assert main.run(["report", *runs, "--wandb", "offline", "--overwrite"]) == 0
     assert capsys.readouterr().out.count("W&B:              0 runs written") == 2
 
 
