@@ -35,6 +35,7 @@ _MISSING = frozenset(
 _TRUE, _FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
 _COMMA_NUMBER = r"\s*[-+]?\d*,\d+(?:[eE][-+]?\d+)?\s*"
 _POINT_NUMBER = r"\s*[-+]?\d*\.\d+(?:[eE][-+]?\d+)?\s*"
+_CELL_NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -189,9 +190,15 @@ def _find_separator(lines: list[str], *, has_header: bool) -> str:
     if has_header:
         return max((",", ";", "\t"), key=lambda sign: bare[0].count(sign)) if bare else ","
     # Without a header a comma may be a decimal one: the others come first.
-    shared = (sign for sign in ("\t", ";", ",") if bare and all(sign in line for line in bare))
-    blank = r"\s+" if bare and all(len(line.split()) > 1 for line in bare) else ","
-    return next(shared, blank)
+    shared = [sign for sign in ("\t", ";", ",") if bare and all(sign in line for line in bare)]
+    rows = [line.split() for line in bare]
+    has_numbers = all(
+        len(row) > 1 and "," not in row[0] and all(map(_CELL_NUMBER.fullmatch, row[1:]))
+        for row in rows[1:] or rows
+    )
+    if has_numbers and shared in ([], [","]):
+        return r"\s+"
+    return shared[0] if shared else ","
 
 
 def _in_our_words(cause: BaseException) -> str:

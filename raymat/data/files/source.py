@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from raymat.data.builtin import BUILTIN
 from raymat.data.cif_folder import CifFolder, open_listed_folder
@@ -43,7 +45,7 @@ from raymat.data.files.unchanged import (
     describe_folder,
     describe_listed,
 )
-from raymat.data.raw import RawCrystals
+from raymat.data.raw import NO_IDS, RawCrystals
 from raymat.errors import DataError
 from raymat.reading import user_path
 
@@ -102,13 +104,25 @@ class OpenSource:
                 raise DataError(f"{self.name}: more than {MOST:,} crystals; {self._advice()}")
         return RawCrystals.join(parsed)
 
-    def facts_of(self, n_rows: int) -> SourceFacts:
+    def facts_of(self, ids: Iterable[NDArray[np.object_]]) -> SourceFacts:
         """Describe the source, and what was read in another way than a user may think.
+
+        `ids` are those of all rows in order, some at a time.
 
         Raises:
             SourceChangedError: it changed meanwhile.
         """
+        n_rows, unnamed = 0, list[str]()
+        for some in ids:
+            unnamed += [name for row, name in enumerate(some, n_rows) if name == f"row-{row}"]
+            n_rows += len(some)
         notes = [self.note]
+        if unnamed and not self.note.startswith(NO_IDS):
+            crystals = "1 crystal" if len(unnamed) == 1 else f"{len(unnamed):,} crystals"
+            after = (
+                "is called after its row" if len(unnamed) == 1 else "are called after their rows"
+            )
+            notes.append(f"{crystals} without an id {after}, such as {unnamed[0]}")
         if n_rows > MANY and self.is_parsed:
             notes.append(f"{n_rows:,} crystals are parsed at every call; {self._advice()}")
         facts = self.describe(n_rows)
