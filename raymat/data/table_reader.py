@@ -9,6 +9,7 @@ import codecs
 import gzip
 import io
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -113,7 +114,11 @@ class CsvFile:
         if not isinstance(read.index, pd.RangeIndex):
             raise self._refused("its lines have more cells than its header has names")
         for name in read.columns:
-            if name not in as_text and pd.api.types.is_string_dtype(read[name]):
+            if name in as_text:
+                continue
+            if pd.api.types.infer_dtype(read[name]) == "integer" and read[name].dtype == object:
+                read[name] = read[name].map(_as_float)  # beyond 64 bits, perhaps infinite
+            elif pd.api.types.is_string_dtype(read[name]):
                 read[name] = as_numbers(read[name], has_commas=self.separator != ",")
         return read
 
@@ -216,6 +221,13 @@ def _in_our_words(cause: BaseException) -> str:
     return plain(text)
 
 
+def _as_float(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def as_numbers(column: "pd.Series[Any]", *, has_commas: bool = False) -> "pd.Series[Any]":
     """Return a column of text as numbers or booleans where that is what it holds.
 
@@ -229,7 +241,7 @@ def as_numbers(column: "pd.Series[Any]", *, has_commas: bool = False) -> "pd.Ser
         given = cells.dropna()
     is_number = pd.to_numeric(given, errors="coerce").notna()
     if is_number.all():
-        return pd.to_numeric(cells)
+        return pd.to_numeric(cells, errors="coerce")
     if given.isin((*_TRUE, *_FALSE)).all():
         return cells.astype(object).map(lambda cell: cell in _TRUE, na_action="ignore")
     return cells if is_number.any() else column

@@ -478,6 +478,16 @@ def test_json_cells_that_are_no_numbers(tmp_path: Path, text: str, reason: str |
         assert [r.split(": ")[0] for r in loaded.rejected["reason"]] == [reason]
 
 
+@pytest.mark.parametrize("digits", [310, 400])
+def test_csv_cells_of_many_digits(tmp_path: Path, digits: int) -> None:
+    folder = write_folder(tmp_path / "listed", n=2)
+    (folder / "id_prop.csv").write_text(f"0000,{'9' * digits}\n0001,{'8' * digits}\n")
+    cif_table(2).assign(y=["9" * digits] * 2).to_csv(tmp_path / "t.csv")
+    for source in (folder, tmp_path / "t.csv"):
+        with pytest.raises(DataError, match="target is infinite"):
+            load_crystals(str(source), target="y")
+
+
 @pytest.mark.parametrize("column", ["structure", "cif"])
 def test_structures_nested_without_end_are_rejected_rows(tmp_path: Path, column: str) -> None:
     deep = '{"a":' * 50_000 + "1" + "}" * 50_000
