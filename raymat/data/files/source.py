@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from raymat.data.builtin import BUILTIN
 from raymat.data.cif_folder import CifFolder, open_listed_folder
-from raymat.data.facts import SourceFacts, facts_of_builtin, find_ending, hash_file
+from raymat.data.facts import SourceFacts, exists, facts_of_builtin, find_ending, hash_file
 from raymat.data.files.archives import Entry
 from raymat.data.files.ase_database import cut_json, cut_numbers, is_json_database, list_numbers
 from raymat.data.files.chunks import AUTO, SIZE, Chunk, chunk_documents, parse_listed, say_rows
@@ -29,7 +29,7 @@ from raymat.data.files.documents import (
     list_contents,
     refuse_nothing,
 )
-from raymat.data.files.formats import ARCHIVES, KNOWN, format_of, is_archive
+from raymat.data.files.formats import format_of, is_archive
 from raymat.data.files.listed import (
     archive_documents,
     choose_list,
@@ -157,7 +157,7 @@ def open_source(
     if source in BUILTIN:
         return _open_builtin(source)
     path = user_path(source)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return _open_folder(source, path, target, ids)
     kind = _kind_of_file(path)
     file = WatchedFile.look(path)
@@ -175,20 +175,14 @@ def _kind_of_file(path: Path) -> str:
         DataError: no such file, or an unknown ending.
     """
     name = path.name.lower()
-    if path.is_file() and path.stat().st_size:
+    if exists(path) and path.is_file() and path.stat().st_size:
         if name.endswith(".db") or (name.endswith(".json") and is_json_database(path)):
             return "ase"
         if name.endswith(".json") and _is_structure(path):
             return "files"
         if is_archive(name) or format_of(path.name) not in (None, "json"):
             return "files"
-    try:
-        find_ending(path)
-    except DataError as cause:
-        if "cannot tell what" not in str(cause):
-            raise
-        known = f"{cause}; or {KNOWN}; an archive ({', '.join(ARCHIVES)}); an ASE database (.db)"
-        raise DataError(known) from None
+    find_ending(path)
     return "table"
 
 
