@@ -3,6 +3,7 @@
 A subcommand's file is imported only when it is asked for, so ``raymat --help`` is instant.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -180,6 +181,8 @@ def _names_a_url(arguments: Sequence[str]) -> bool:
 
 def exit_code(error: Exception) -> int:
     """Give 2 for input that cannot be used, 1 for a run that failed."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UNUSABLE  # of a path that a user wrote
     if isinstance(error, DivergedError) or not isinstance(error, RaymatError):
         return FAILED
     return int(getattr(error, "exit_code", UNUSABLE))

@@ -188,6 +188,12 @@ def numeric_columns(properties: pd.DataFrame) -> list[str]:
     return [str(name) for name in properties.columns if _is_numeric(properties[name])]
 
 
+def logarithms(properties: pd.DataFrame) -> list[str]:
+    """Return the properties that can be computed, being logarithms of columns."""
+    names = [name for name in PROPERTIES if logarithm_of(name) and name not in properties.columns]
+    return [name for name in names if find_source(properties, name) is not None]
+
+
 def structure_reasons(raw: RawCrystals) -> NDArray[np.object_]:
     """Give what is wrong with each row's own structure, "" where nothing is."""
     reasons = raw.problems.copy()
@@ -238,7 +244,7 @@ def find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Ser
         DataError: there is no such column, or more than one.
     """
     if target not in properties.columns:
-        hint = did_you_mean(target, numeric_columns(properties))
+        hint = did_you_mean(target, {*numeric_columns(properties), *logarithms(properties)})
         if not len(properties.columns):
             hint = (
                 "; the source holds structures only: put an id_prop.csv with lines 'id,value' into"

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raymat.data.files.formats import format_of, id_of, without_ending
-from raymat.data.raw import ID_COLUMN, split_off_ids
+from raymat.data.raw import ID_COLUMN, refuse_equal_columns, split_off_ids
 from raymat.data.table_reader import CsvFile, as_numbers
 from raymat.errors import DataError
 from raymat.reading import TEXT_BYTES, read_bytes
@@ -104,7 +104,7 @@ def read_list(
     table = CsvFile.open(path, content, has_header=False).table()
     names = [ID_COLUMN, target or "target", *[f"column_{i}" for i in range(2, table.shape[1])]]
     note = ""
-    first = without_ending(str(table.iloc[0, 0]))
+    first = without_ending(str(table.iloc[0, 0]).strip())
     if _begins_with_words(table) and first not in files:
         found = [str(cell).strip() for cell in table.iloc[0]]
         note = f"{LIST}: its first line ({', '.join(found)}) is taken as names of columns"
@@ -112,7 +112,8 @@ def read_list(
         rest = table.iloc[1:].reset_index(drop=True)
         table = pd.DataFrame({i: _again(rest[i]) if i else rest[i] for i in rest.columns})
     table.columns = pd.Index(names[: table.shape[1]])
-    table[ID_COLUMN] = table[ID_COLUMN].map(without_ending, na_action="ignore")
+    refuse_equal_columns(names, str(path))
+    table[ID_COLUMN] = table[ID_COLUMN].str.strip().map(without_ending, na_action="ignore")
     return ListedRows(*split_off_ids(table), note)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from raymat.data.builtin import BUILTIN
 from raymat.data.cif_folder import CifFolder
+from raymat.data.files.formats import ARCHIVES, KNOWN
 from raymat.data.raw import RawCrystals
 from raymat.data.table_reader import TABLE_READERS
 from raymat.errors import DataError, did_you_mean, one_line
@@ -66,13 +67,21 @@ def facts_of_file(path: Path, n_rows: int) -> SourceFacts:
     return SourceFacts(name, str(path.resolve()), sha256=hash_file(path), n_rows=n_rows)
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is a file or folder; there is none of a name that no disk can hold."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def find_ending(path: Path) -> str:
     """Give the ending that tells how a file is read: ``.parquet`` or one of `TABLE_READERS`.
 
     Raises:
         DataError: no such file, an empty one, or another ending.
     """
-    if not path.exists():
+    if not exists(path):
         near = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
         close = get_close_matches(path.name, [*near, *BUILTIN], n=1)  # never the whole folder
         hint = did_you_mean(path.name, close or BUILTIN)
@@ -86,9 +95,9 @@ def find_ending(path: Path) -> str:
         if path.name.lower().endswith(ending):
             return ending
     raise DataError(
-        f"{path}: cannot tell what '{path.suffix}' is; expected {', '.join(DATA_ENDINGS)}, "
-        "or a folder of CIF files with id_prop.csv (`raymat data import` reads archives, ASE "
-        "databases and more)"
+        f"{path}: cannot tell what '{path.suffix}' is; expected a table"
+        f" ({', '.join(DATA_ENDINGS)}), a file of crystals ({KNOWN}), an archive"
+        f" ({', '.join(ARCHIVES)}), an ASE database (.db), or a folder"
     )
 
 

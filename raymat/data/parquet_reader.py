@@ -202,7 +202,8 @@ def _plain(values: Any) -> Any:
     if pa.types.is_dictionary(values.type):
         return _plain(values.dictionary_decode())
     if pa.types.is_list_view(values.type) or pa.types.is_large_list_view(values.type):
-        return values.cast(pa.large_list(values.type.value_type))
+        # Not by a cast: that of pyarrow 26 gives a list of negative length.
+        return pa.array(values.to_pylist(), pa.large_list(values.type.value_type))
     return values
 
 

@@ -169,6 +169,8 @@ ID_NAMES = (
     *("uid", "uuid", "id", "identifier", "name", "label", "file_name", "cif_id"),
 )
 """Names of columns that hold ids, the first that is there first; case and separators aside."""
+NO_IDS = "no column with ids"
+"""What the note of a table begins with that has none."""
 FORMULA_NAMES = (
     *("formula", "pretty_formula", "formula_pretty", "reduced_formula", "chemical_formula"),
     *("chemical_formula_reduced", "composition", "compound", "element", "elements", "chemsys"),
@@ -214,7 +216,7 @@ def find_ids(names: Sequence[str], cells_of: Callable[[str], Sequence[Any]]) -> 
             shown = "the first column, which has no name" if name in unnamed else f"column '{name}'"
             return IdColumn(name, f"ids are those of {shown}")
     tried = f" ('{usual[0]}' holds no unique ids)" if usual else ""
-    return IdColumn(None, f"no column with ids{tried}: crystals are called after their rows, row-0")
+    return IdColumn(None, f"{NO_IDS}{tried}: crystals are called after their rows, row-0")
 
 
 def refuse_equal_columns(names: Sequence[object], where: str) -> None:

@@ -61,7 +61,7 @@ def load_crystals(
     opened = open_source(source, target=target)
     raw = opened.open_rows().whole()
     refuse_empty(len(raw), source)
-    facts = opened.facts_of(len(raw))
+    facts = opened.facts_of([raw.material_ids])
     checked = check_rows(raw, target, where=source, units=opened.units)
     rejected = list_rejected(raw, checked)
     refuse_too_many(rejected, len(raw), source=source, max_rejected=max_rejected)

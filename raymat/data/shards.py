@@ -74,7 +74,7 @@ def open_shards(source: str, target: str | None = None) -> ShardSource:
     opened = open_source(source, target=target)
     rows = opened.open_rows()
     refuse_empty(rows.n_rows, source)
-    return ShardSource(source, rows, opened.facts_of(rows.n_rows), opened.units)
+    return ShardSource(source, rows, opened.facts_of(rows.ids()), opened.units)
 
 
 def iter_shards(

@@ -73,7 +73,7 @@ def parse_cell(cell: object) -> ParsedStructure | str:
         return parse_cif(cell)
     try:
         content = json.loads(cell)
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         return f"unreadable structure: {short_problem(cause)}"
     return _guarded_dict(content)
 

@@ -9,6 +9,7 @@ import codecs
 import gzip
 import io
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -35,6 +36,7 @@ _MISSING = frozenset(
 _TRUE, _FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
 _COMMA_NUMBER = r"\s*[-+]?\d*,\d+(?:[eE][-+]?\d+)?\s*"
 _POINT_NUMBER = r"\s*[-+]?\d*\.\d+(?:[eE][-+]?\d+)?\s*"
+_CELL_NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -112,7 +114,11 @@ class CsvFile:
         if not isinstance(read.index, pd.RangeIndex):
             raise self._refused("its lines have more cells than its header has names")
         for name in read.columns:
-            if name not in as_text and pd.api.types.is_string_dtype(read[name]):
+            if name in as_text:
+                continue
+            if pd.api.types.infer_dtype(read[name]) == "integer" and read[name].dtype == object:
+                read[name] = read[name].map(_as_float)  # beyond 64 bits, perhaps infinite
+            elif pd.api.types.is_string_dtype(read[name]):
                 read[name] = as_numbers(read[name], has_commas=self.separator != ",")
         return read
 
@@ -189,9 +195,15 @@ def _find_separator(lines: list[str], *, has_header: bool) -> str:
     if has_header:
         return max((",", ";", "\t"), key=lambda sign: bare[0].count(sign)) if bare else ","
     # Without a header a comma may be a decimal one: the others come first.
-    shared = (sign for sign in ("\t", ";", ",") if bare and all(sign in line for line in bare))
-    blank = r"\s+" if bare and all(len(line.split()) > 1 for line in bare) else ","
-    return next(shared, blank)
+    shared = [sign for sign in ("\t", ";", ",") if bare and all(sign in line for line in bare)]
+    rows = [line.split() for line in bare]
+    has_numbers = all(
+        len(row) > 1 and "," not in row[0] and all(map(_CELL_NUMBER.fullmatch, row[1:]))
+        for row in rows[1:] or rows
+    )
+    if has_numbers and shared in ([], [","]):
+        return r"\s+"
+    return shared[0] if shared else ","
 
 
 def _in_our_words(cause: BaseException) -> str:
@@ -209,6 +221,13 @@ def _in_our_words(cause: BaseException) -> str:
     return plain(text)
 
 
+def _as_float(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def as_numbers(column: "pd.Series[Any]", *, has_commas: bool = False) -> "pd.Series[Any]":
     """Return a column of text as numbers or booleans where that is what it holds.
 
@@ -222,7 +241,7 @@ def as_numbers(column: "pd.Series[Any]", *, has_commas: bool = False) -> "pd.Ser
         given = cells.dropna()
     is_number = pd.to_numeric(given, errors="coerce").notna()
     if is_number.all():
-        return pd.to_numeric(cells)
+        return pd.to_numeric(cells, errors="coerce")
     if given.isin((*_TRUE, *_FALSE)).all():
         return cells.astype(object).map(lambda cell: cell in _TRUE, na_action="ignore")
     return cells if is_number.any() else column

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from raymat.data.checks import logarithms
 from raymat.data.crystals import CrystalSet
 from raymat.data.facts import DataSource
 from raymat.data.leakage import find_leakage
@@ -36,11 +37,12 @@ def load_rows(
         ConfigError: a column that the plan names does not exist, or it asks for too many rows.
         DataError: the data cannot be used.
     """
-    columns = {
-        source: load_crystals(source, max_rejected=max_rejected).crystals.properties.columns
+    tables = {
+        source: load_crystals(source, max_rejected=max_rejected).crystals.properties
         for source in {prop.data for prop in plan.properties}
     }
-    check_properties(plan, {source: found.astype(str) for source, found in columns.items()})
+    columns = {name: [*map(str, t.columns), *logarithms(t)] for name, t in tables.items()}
+    check_properties(plan, columns)
     tasks = begun or {}
     return {
         p.name: PropertyRows(p, max_rejected=max_rejected, begun=tasks.get(p.name))

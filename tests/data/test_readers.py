@@ -225,7 +225,7 @@ def test_header_without_rows(tmp_path: Path) -> None:
         ("bytes.csv", b"\xff\xfea,b", r"not a readable CSV file \(its bytes are no text"),
         ("zeros.csv", b"a,b\n\x00,1", r"not a readable CSV file \(it holds zero bytes"),
         ("crystals.xyz", b"2", r"none of the rows can be used: .*: unreadable xyz"),
-        ("crystals.doc", b"2", r"cannot tell what '\.doc' is; expected \.parquet"),
+        ("crystals.doc", b"2", r"cannot tell what '\.doc' is; expected a table \(\.parquet"),
         ("plain.csv", b"material_id,y\nA,1\n", "no structure column; expected 'cif'"),
     ],
 )

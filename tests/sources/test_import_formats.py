@@ -402,5 +402,5 @@ def test_list_that_lies_deeper(tmp_path: Path) -> None:
     (tmp_path / "s" / "d").mkdir(parents=True)
     (tmp_path / "s" / "d" / "id_prop.csv").write_text("a,1\n")
     (tmp_path / "s" / "d" / "a.cif").touch()
-    with pytest.raises(DataError, match=r"d/id_prop.csv lies deeper than its folder; import"):
+    with pytest.raises(DataError, match=r"d/id_prop.csv lies deeper than its folder; read"):
         run(tmp_path / "s", tmp_path / "o.parquet")

@@ -111,6 +111,14 @@ def test_columns_that_do_not_exist(file: str) -> None:
         rows_of(plan)
 
 
+def test_a_property_that_is_computed_is_a_column(file: str) -> None:
+    table = pd.read_parquet(file).rename(columns={"y": "G_VRH"})
+    table.to_parquet(file)
+    rows = rows_of(planned(data=file, properties=["log10_G_VRH"]))
+    np.testing.assert_array_equal(rows.crystals.target("log10_G_VRH"), np.log10(np.arange(4, N)))
+    assert rows.source.notes == ("log10_G_VRH is computed from column 'G_VRH' (GPa)",)
+
+
 def test_classes_lie_above_the_median_of_the_training_rows(file: str) -> None:
     plan = planned(
         properties={"y": {"data": file, "classes": "median"}},

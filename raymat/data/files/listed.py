@@ -136,7 +136,7 @@ def refuse_deeper_list(lists: list[str], source: str) -> None:
     """
     if lists:
         inside = Path(source) / PurePosixPath(lists[0]).parent
-        raise DataError(f"{source}: {lists[0]} lies deeper than its folder; import {inside}")
+        raise DataError(f"{source}: {lists[0]} lies deeper than its folder; read {inside}")
 
 
 def has_list(folder: Path) -> bool:

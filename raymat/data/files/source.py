@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from raymat.data.builtin import BUILTIN
 from raymat.data.cif_folder import CifFolder, open_listed_folder
-from raymat.data.facts import SourceFacts, facts_of_builtin, find_ending, hash_file
+from raymat.data.facts import SourceFacts, exists, facts_of_builtin, find_ending, hash_file
 from raymat.data.files.archives import Entry
 from raymat.data.files.ase_database import cut_json, cut_numbers, is_json_database, list_numbers
 from raymat.data.files.chunks import AUTO, SIZE, Chunk, chunk_documents, parse_listed, say_rows
@@ -27,7 +29,7 @@ from raymat.data.files.documents import (
     list_contents,
     refuse_nothing,
 )
-from raymat.data.files.formats import ARCHIVES, KNOWN, format_of, is_archive
+from raymat.data.files.formats import format_of, is_archive
 from raymat.data.files.listed import (
     archive_documents,
     choose_list,
@@ -43,7 +45,7 @@ from raymat.data.files.unchanged import (
     describe_folder,
     describe_listed,
 )
-from raymat.data.raw import RawCrystals
+from raymat.data.raw import NO_IDS, RawCrystals
 from raymat.errors import DataError
 from raymat.reading import user_path
 
@@ -102,13 +104,25 @@ class OpenSource:
                 raise DataError(f"{self.name}: more than {MOST:,} crystals; {self._advice()}")
         return RawCrystals.join(parsed)
 
-    def facts_of(self, n_rows: int) -> SourceFacts:
+    def facts_of(self, ids: Iterable[NDArray[np.object_]]) -> SourceFacts:
         """Describe the source, and what was read in another way than a user may think.
+
+        `ids` are those of all rows in order, some at a time.
 
         Raises:
             SourceChangedError: it changed meanwhile.
         """
+        n_rows, unnamed = 0, list[str]()
+        for some in ids:
+            unnamed += [name for row, name in enumerate(some, n_rows) if name == f"row-{row}"]
+            n_rows += len(some)
         notes = [self.note]
+        if unnamed and not self.note.startswith(NO_IDS):
+            crystals = "1 crystal" if len(unnamed) == 1 else f"{len(unnamed):,} crystals"
+            after = (
+                "is called after its row" if len(unnamed) == 1 else "are called after their rows"
+            )
+            notes.append(f"{crystals} without an id {after}, such as {unnamed[0]}")
         if n_rows > MANY and self.is_parsed:
             notes.append(f"{n_rows:,} crystals are parsed at every call; {self._advice()}")
         facts = self.describe(n_rows)
@@ -143,7 +157,7 @@ def open_source(
     if source in BUILTIN:
         return _open_builtin(source)
     path = user_path(source)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return _open_folder(source, path, target, ids)
     kind = _kind_of_file(path)
     file = WatchedFile.look(path)
@@ -161,20 +175,14 @@ def _kind_of_file(path: Path) -> str:
         DataError: no such file, or an unknown ending.
     """
     name = path.name.lower()
-    if path.is_file() and path.stat().st_size:
+    if exists(path) and path.is_file() and path.stat().st_size:
         if name.endswith(".db") or (name.endswith(".json") and is_json_database(path)):
             return "ase"
         if name.endswith(".json") and _is_structure(path):
             return "files"
         if is_archive(name) or format_of(path.name) not in (None, "json"):
             return "files"
-    try:
-        find_ending(path)
-    except DataError as cause:
-        if "cannot tell what" not in str(cause):
-            raise
-        known = f"{cause}; or {KNOWN}; an archive ({', '.join(ARCHIVES)}); an ASE database (.db)"
-        raise DataError(known) from None
+    find_ending(path)
     return "table"
 
 
