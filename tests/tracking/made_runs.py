@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
+from raymat.tracking.known_addresses import remember_address
 from raymat.tracking.run_directory import RunDirectory
 
 ODD_TEXT = 'diverged: α/β = "½" \\ Li₇La₃Zr₂O₁₂ <b> 🔥 \x00 end'
@@ -21,6 +23,13 @@ DATA = {
 }
 FACTS = {"n_parameters": 1234, "host": "node-7", "device": "cuda", "pid": 5, "gpu_memory_gb": 2.5}
 ADDRESS = "10.0.0.5:6379"  # of a cluster that is not there
+
+
+@pytest.fixture(autouse=True)
+def address_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the cluster of the made runs; for a module that imports it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path.with_name(f"{tmp_path.name}-config")))
+    remember_address(ADDRESS)
 
 
 def begin_search(path: Path, **options: Any) -> RunDirectory:

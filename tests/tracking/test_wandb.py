@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from made_runs import (
     ODD_TEXT,
+    address_was_named,  # noqa: F401  used by every test here
     begin_search,
     end_trial,
     start_trial,

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_runs import begin_search, whole_trial, write_search
+from made_runs import (
+    address_was_named,  # noqa: F401  used by every test here
+    begin_search,
+    whole_trial,
+    write_search,
+)
 
 from raymat.tracking import wandb_attachments
 from raymat.tracking.events import read_events
