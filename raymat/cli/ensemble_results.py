@@ -116,7 +116,7 @@ def _print_calibration(console: Console, calibration: Metrics) -> None:
     n_fit, n_test = calibration["fitted_on"]["n"], calibration["scored_on"]["n"]
     how = f"recalibrated on {n_fit:,} validation rows"
     if not calibration["methods"]:
-        how = f"not recalibrated, for want of validation rows ({n_fit:,})"
+        how = f"not recalibrated: too few validation rows ({n_fit:,})"
     table = Table(
         title=f"Spread: {how}; scored on {n_test:,} test rows",
         title_justify="left",

@@ -38,7 +38,7 @@ def ranked_candidates(
         scratch: an empty folder for as much as all tables hold.
 
     Raises:
-        RunError: they cannot be sorted, such as for want of room on the disk.
+        RunError: they cannot be sorted, such as on a full disk.
     """
     import duckdb
     import pyarrow as pa

@@ -64,7 +64,7 @@ def verdict_lines(verdict: Mapping[str, Any], *, model: str = "The model") -> li
             ("better", "beats"),
             ("same", "does not differ from"),
             ("worse", "is worse than"),
-            ("unknown", "cannot be told apart for want of rows from"),
+            ("unknown", "cannot be compared, with so few rows, with"),
         )
         if key in groups
     ]

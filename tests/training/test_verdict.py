@@ -61,7 +61,7 @@ def test_few_rows_tell_nothing() -> None:
     assert found["mean"]["lo"] is None
     assert found["mean"]["difference"] is not None
     line, warning = verdict_lines(found)
-    assert "cannot be told apart for want of rows from the training mean" in line
+    assert "cannot be compared, with so few rows, with the training mean" in line
     assert "not shown to beat the training mean on these 4 test rows" in warning
     some = slice(0, 7)
     found = judge("regression", TARGETS[some], GOOD[some], {"mean": MEAN[some]})
