@@ -244,7 +244,9 @@ def find_column(properties: pd.DataFrame, target: str, *, where: str) -> "pd.Ser
         DataError: there is no such column, or more than one.
     """
     if target not in properties.columns:
-        hint = did_you_mean(target, {*numeric_columns(properties), *logarithms(properties)})
+        words = [n for n, column in properties.items() if len(_words_of(column)) == len(ZERO_ONE)]
+        known = {*numeric_columns(properties), *logarithms(properties), *map(str, words)}
+        hint = did_you_mean(target, known)
         if not len(properties.columns):
             hint = (
                 "; the source holds structures only: put an id_prop.csv with lines 'id,value' into"

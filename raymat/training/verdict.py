@@ -4,7 +4,6 @@ Models are compared on the same test rows, row by row, so that hard rows cancel.
 which rows happened to be tested; not another split, seed or search.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymat.properties import Task
+from raymat.reading import read_json
 from raymat.training.metrics import (
     FEW_ROWS,
     FEWEST_ROWS,
@@ -108,7 +108,7 @@ def warning_about_model(folder: Path) -> str | None:
         folder: of the model, such as ``best/`` of a run; nothing is known of one that was moved.
     """
     try:
-        metrics = json.loads((folder.parent / "metrics.json").read_text(encoding="utf-8"))
+        metrics = read_json(folder.parent / "metrics.json")
         verdict = metrics["verdict"]
         is_useful = outcome(verdict, "mean") == "better"
     except (OSError, ValueError, LookupError, TypeError):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
-from raymat.data.checks import check_rows
+from raymat.data.checks import check_rows, find_column
 from raymat.data.crystals import CrystalSet
 from raymat.data.distances import MIN_DISTANCE, find_close_atoms
 from raymat.data.raw import ParsedStructure, RawCrystals
@@ -265,3 +265,11 @@ def test_a_number_too_large_to_be_squared_is_left_out(value: float) -> None:
     checked = check_rows(targets([1.0, value, 2.0]), "y", where="here")
     assert str(checked.reasons[1]).startswith(f"target out of bounds: {value:g}, but raymat")
     assert checked.usable.tolist() == [0, 2]
+
+
+def test_a_column_of_two_words_is_offered_by_name() -> None:
+    properties = pd.DataFrame({"K": [1.0, 2.0], "stable": ["yes", "no"], "note": ["a", "a"]})
+    with pytest.raises(DataError, match=r"no column 'stabel'; did you mean 'stable'\?"):
+        find_column(properties, "stabel", where="t.csv")
+    with pytest.raises(DataError, match=r"no column 'zzz'; known: K, stable$"):
+        find_column(properties, "zzz", where="t.csv")

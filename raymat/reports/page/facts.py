@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from raymat.data.leakage import Leakage
 from raymat.errors import RunError
 from raymat.reports.drawing import with_unit
 from raymat.reports.page.parts import Section, Table
@@ -68,6 +69,10 @@ def _split(split: dict[str, Any]) -> str:
 
 
 def _leakage(run: RunFiles) -> str:
+    try:  # the header counts the rows that are left once a model has left some out
+        return Leakage(**run.header["leakage"]).line().removeprefix("leakage: ")
+    except (KeyError, TypeError):  # of a run that has not come so far, or is damaged
+        pass
     try:
         event = run.last("data")
     except RunError:  # of a damaged log, which another part of the page tells

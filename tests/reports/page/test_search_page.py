@@ -14,9 +14,11 @@ from raymat.cli import main
 from raymat.errors import RunError
 from raymat.reports.page import charts
 from raymat.reports.page.build import build_page
+from raymat.reports.page.facts import facts
 from raymat.reports.page.importance import importances
 from raymat.reports.page.parts import Picture, RunView, Section
 from raymat.reports.page.render import render
+from raymat.reports.page.run_files import RunFiles
 from raymat.tracking.events import read_events
 from raymat.tracking.run_directory import RunDirectory
 from raymat.tuning.study import Study
@@ -236,3 +238,12 @@ def test_winner_is_in_the_drawn_domain(tmp_path: Path, task: str, worst: float, 
     assert all(low < best < high and not low < worst < high for low, high in domains)
     for what in ("epoch", "trial"):
         assert f"1 {what} {side} the frame" in page
+
+
+def test_leakage_is_that_of_the_rows_that_are_left(tmp_path: Path) -> None:
+    path = write_search_run(tmp_path / "run", trials=2, epochs=2)
+    header = json.loads((path / "run.json").read_text("utf-8"))
+    header["leakage"] = {"n_test": 13, "n_formula": 2, "n_formula_spacegroup": 1}
+    (path / "run.json").write_text(json.dumps(header), encoding="utf-8")
+    line = facts(RunFiles.open(path))["leakage"]
+    assert line.startswith("2 of 13 test rows share a reduced formula with training rows, 1 also")
